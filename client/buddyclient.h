@@ -1,0 +1,169 @@
+/* libbuddyclient: page ranges from a shared memory pool that buddyd manages.
+ *
+ * A struct buddyclient is one connection to one pool. Make one, set it up, connect, and ask for
+ * ranges; a range is named by its offset from the base of the pool's segment, which every process
+ * maps at an address of its own, so a range can be sent to another process as plain data.
+ *
+ * Calls return 0 or a negative errno unless said otherwise, and write their outputs only on success; a
+ * refused call changes nothing. After connect, one struct buddyclient may be used by any number of threads
+ * at once; the setters, connect and destroy may not run beside another call on the same one.
+ * The library starts no thread, handles no signal, prints nothing and keeps no state outside
+ * struct buddyclient but the text of each thread's last refusal. After fork() the child's copy
+ * answers -ENOTCONN to every call and the parent's ranges are not touched.
+ *
+ *   -EINVAL     a bad argument: zero length, a range never granted, an interior offset
+ *   -E2BIG      longer than this pool can ever grant
+ *   -ENOMEM     no block that large is free now (or no memory in this process)
+ *   -ETIMEDOUT  waited, and none came free; nothing is left behind
+ *   -EDQUOT     over this client's or this uid's quota
+ *   -ESTALE     not held (any more): double free, somebody else's range, an old generation
+ *   -EACCES     not admitted to this pool, or to this operation
+ *   -ENOENT     no such pool, peer or key
+ *   -ENOTCONN   daemon unreachable and not back within the timeout
+ *   -EPROTO     the other side does not speak this protocol
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct buddyclient;
+
+/* A held range. Plain data: copy it, send it to another process. */
+struct buddyclient_range {
+        uint64_t offset;     /* bytes from the segment base, a multiple of length */
+        uint64_t length;     /* bytes granted: page size << order */
+        uint64_t generation; /* which life of this block; a stale range is refused */
+};
+
+/* ---- Setting up ---- */
+
+/* Makes a client that is not connected. Destroy it with buddyclient_destroy. -ENOMEM. */
+int buddyclient_new(struct buddyclient **out);
+
+/* The daemon's socket; unset: $BUDDYD_SOCKET, else /run/buddyd/buddyd.sock as root, else
+ * $XDG_RUNTIME_DIR/buddyd/buddyd.sock. The string is copied. -EINVAL: empty or too long for a socket
+ * address; -EBUSY: already connected (so all setters); -ENOMEM. */
+int buddyclient_set_socket(struct buddyclient *client, const char *path);
+
+/* The pool; unset: "default". -EINVAL: empty or over 48 characters. */
+int buddyclient_set_pool(struct buddyclient *client, const char *pool);
+
+/* A name that operators and peers see; unset: the program's name. -EINVAL: over 63 bytes. */
+int buddyclient_set_name(struct buddyclient *client, const char *name);
+
+/* A read-only client maps the segment read-only; it may attach, look up and release, not alloc. */
+int buddyclient_set_read_only(struct buddyclient *client, bool read_only);
+
+/* Bytes of returned ranges that may be kept for the next request; 0 turns the cache off. */
+int buddyclient_set_cache_bytes(struct buddyclient *client, uint64_t bytes);
+
+/* How long a request may take, and reconnecting: milliseconds, 5000 unless set, -1 for no limit.
+ * -EINVAL: below -1. */
+int buddyclient_set_timeout_ms(struct buddyclient *client, int timeout_ms);
+
+/* Connects, says hello and maps the segment. -ENOTCONN: no daemon answers there; -ENOENT: no such pool;
+ * -EACCES; -EPROTO; -ENOMEM; -EBUSY: already connected. After a failure it may be tried again. */
+int buddyclient_connect(struct buddyclient *client);
+
+/* Returns all it holds, unmaps the segment, closes the connection and frees the client; the daemon has the
+ * memory back when this returns. Pointers into the segment end here. NULL is fine. */
+void buddyclient_destroy(struct buddyclient *client);
+
+/* ---- The segment ---- */
+
+/* This process's mapping, aligned to 2 MiB; NULL before connect. Valid until destroy. */
+void *buddyclient_base(struct buddyclient *client);
+
+/* Bytes of the pool, and of its page; 0 before connect. */
+uint64_t buddyclient_size(struct buddyclient *client);
+uint64_t buddyclient_page_size(struct buddyclient *client);
+
+/* Where a range is in this process, valid until destroy; NULL if it is not inside the segment. */
+void *buddyclient_pointer(struct buddyclient *client, const struct buddyclient_range *range);
+
+/* ---- Ranges ---- */
+
+/* Takes a range of at least length bytes: page size << order, the smallest that fits, aligned to its own
+ * length from the base. It is held until released. The bytes are whatever was there before.
+ * -EINVAL, -E2BIG, -ENOMEM, -EDQUOT, -EACCES (read-only), -ENOTCONN. */
+int buddyclient_alloc(struct buddyclient *client, uint64_t length, struct buddyclient_range *out);
+
+/* As buddyclient_alloc, but waits its turn for up to timeout_ms milliseconds (0: not at all; -1: as long as it takes).
+ * -ETIMEDOUT: none came free, and the request is withdrawn. */
+int buddyclient_alloc_wait(struct buddyclient *client, uint64_t length, int timeout_ms,
+        struct buddyclient_range *out);
+
+/* Takes count ranges of at least length bytes each, or none. -EINVAL: count is 0 or over 4096. */
+int buddyclient_alloc_many(struct buddyclient *client, uint64_t length, size_t count,
+        struct buddyclient_range *out);
+
+/* Drops one hold of a range; with the last hold of all clients it becomes free.
+ * -EINVAL, -ESTALE, -ENOTCONN. */
+int buddyclient_release(struct buddyclient *client, const struct buddyclient_range *range);
+
+/* Drops one hold of each range, or of none if one is refused. count 0 does nothing. */
+int buddyclient_release_many(struct buddyclient *client, const struct buddyclient_range *ranges,
+        size_t count);
+
+/* ---- Sharing ---- */
+
+/* This client's id, by which peers name it; 0 before connect. */
+uint32_t buddyclient_id(struct buddyclient *client);
+
+/* ---- Looking ---- */
+
+struct buddyclient_order {
+        uint32_t order;
+        uint32_t reserved;
+        uint64_t block_bytes;
+        uint64_t free_blocks;
+        uint64_t held_blocks;
+        double unusable_index;      /* Linux's: 0 … 1 */
+        double fragmentation_index; /* Linux's: -1, or 0 … 1 */
+};
+
+struct buddyclient_latency { /* microseconds in the daemon, since its start */
+        double p50, p99, p999, max;
+};
+
+/* The pool at a glance. Bytes are bytes, counts are counts, totals count since the daemon's start.
+ * held_bytes + cached_bytes + free_bytes == size_bytes. */
+struct buddyclient_stats {
+        size_t struct_size; /* set by the caller: sizeof(struct buddyclient_stats) */
+        char pool[64];
+        char backing[16];
+        uint64_t page_bytes, size_bytes, capacity_bytes;
+        uint64_t held_bytes, cached_bytes, free_bytes, largest_free_bytes, resident_bytes;
+        uint64_t clients, waiters, restarts, uptime_seconds;
+        uint64_t allocs_total, frees_total, cache_hits_total;
+        uint64_t requested_bytes_total, granted_bytes_total;
+        uint64_t no_space_total, quota_refusals_total, reclaimed_bytes_total;
+        struct buddyclient_latency alloc_us, free_us;
+        uint32_t order_count; /* entries of orders that are set */
+        uint32_t reserved;
+        struct buddyclient_order orders[64];
+};
+
+/* Asks the daemon. A caller built against an older header gets the fields that it knows.
+ * -EINVAL: struct_size is smaller than the first version's. */
+int buddyclient_stats(struct buddyclient *client, struct buddyclient_stats *out);
+
+/* What an error number of this library means, in words. Never NULL; static. Any thread. */
+const char *buddyclient_strerror(int error);
+
+/* The reason behind this thread's last refused call on this client, with figures; empty if there is none.
+ * Valid until this thread's next call. */
+const char *buddyclient_detail(struct buddyclient *client);
+
+/* The library's version, "major.minor.patch". */
+const char *buddyclient_version(void);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,160 @@
+/* A pool: the buddy allocator and the ledger as one thing. Sessions are granted blocks, hold them,
+ * share them and return them; every operation either happens, also across a kill of the process, or
+ * is refused and changes nothing. It knows no I/O: the caller maps the ledger's memory and backs it.
+ *
+ * Threads: every function but pool_init, pool_deinit and pool_check may be called from any thread; the
+ * operations of one session may come from several threads. pool_check needs that nobody else is in
+ * here.
+ *
+ * Locks, in this order: stripe (by page; guards the transitions of a live block and its chain of
+ * holds) → session (guards its list of leases) → the buddy's order locks, upwards. The table lock (slots
+ * of sessions, keys and holds) is taken under a stripe and never around one.
+ *
+ * Order of stores: a grant takes the block from the free sets, then writes the record (its commit), and links
+ * it to the session last. A return writes the record free (its commit), then gives the block to the free
+ * sets. So a record in the ledger is never also free, and what a kill leaves is what the records say. */
+#pragma once
+
+#include "buddy.h"
+#include "ledger.h"
+
+struct pool;
+
+/* Backs memory before it is first used. Return 0 or -ENOSPC/-ENOMEM, which fails the grant with
+ * -ENOMEM. NULL members: everything is backed already. Called without any lock held. */
+struct pool_backing {
+        int (*commit_segment)(void *context, uint64_t offset_bytes, uint64_t length_bytes);
+        int (*commit_ledger)(void *context, uint64_t offset_bytes, uint64_t length_bytes);
+        void *context;
+};
+
+/* Takes a pool over as its ledger says: an empty one, or one that a predecessor left. The ledger is
+ * validated as a whole before anything is changed. 0; -ENOMEM; -EUCLEAN: records contradict each
+ * other, with what and where in fault; nothing was changed. */
+int pool_new(const struct ledger *ledger, const struct pool_backing *backing, struct pool **out,
+        char *fault, size_t fault_bytes);
+void pool_free(struct pool *pool);
+
+uint64_t pool_pages(const struct pool *pool);
+uint64_t pool_pages_max(const struct pool *pool);
+unsigned pool_page_shift(const struct pool *pool);
+
+/* Adds pages up to pages_max. -EINVAL: not larger than now, or over pages_max. */
+int pool_grow(struct pool *pool, uint64_t pages);
+
+/* ---- Units: what a client names and what a block is ---- */
+
+/* Order for a length. -EINVAL: zero; -E2BIG: longer than this pool can ever grant. */
+int pool_order_for(const struct pool *pool, uint64_t length_bytes, unsigned *order);
+
+/* The block that (offset, length, generation) can name. -EINVAL: not a block of this pool. */
+int pool_block_at(const struct pool *pool, uint64_t offset_bytes, uint64_t length_bytes,
+        uint64_t generation, struct block *out);
+
+/* ---- Sessions ---- */
+
+struct pool_session_identity {
+        uint8_t token[16];
+        uint32_t pid, uid, gid;
+        uint64_t start_time;
+        bool read_only;
+        char name[LEDGER_NAME_BYTES];
+};
+
+struct pool_session_info {
+        struct pool_session_identity identity;
+        uint32_t session;
+        enum ledger_session_state state;
+        uint64_t held_bytes;  /* of blocks that it holds, each counted once per hold */
+        uint64_t held_ranges; /* number of holds */
+};
+
+/* Opens a session. Ids are not used again until all others have been. -EAGAIN: no free slot. */
+int pool_session_open(struct pool *pool, const struct pool_session_identity *identity, uint32_t *session);
+
+/* What is known of a session. -ENOENT: no such session. */
+int pool_session_info(struct pool *pool, uint32_t session, struct pool_session_info *out);
+
+/* Next session in use after this id (0 to begin), or 0. */
+uint32_t pool_session_next(struct pool *pool, uint32_t after);
+
+/* First live session of this name, or 0. */
+uint32_t pool_session_find(struct pool *pool, const char *name);
+
+/* Ends a session: from this store on it is granted nothing and recovery will finish the job. */
+void pool_session_close(struct pool *pool, uint32_t session);
+
+struct pool_reclaimed {
+        uint64_t holds, bytes; /* holds dropped; bytes that became free */
+};
+
+/* Returns up to max_holds holds of a closing session; adds to *sum. True: nothing is left and the
+ * slot is free. Cost in proportion to what was held. */
+bool pool_session_reclaim(struct pool *pool, uint32_t session, size_t max_holds, struct pool_reclaimed *sum);
+
+/* ---- Grants and returns ---- */
+
+/* Grants one block of this order. -ENOMEM: none is free now, or it could not be backed; -ESTALE: the session is closing. */
+int pool_grant(struct pool *pool, uint32_t session, unsigned order, struct block *out);
+
+/* Grants count blocks of one order, or none. */
+int pool_grant_many(struct pool *pool, uint32_t session, unsigned order, size_t count, struct block *out);
+
+/* Drops one hold of the session; the last one frees the block (*freed). -EINVAL: never granted so, or an interior
+ * page; -ESTALE: not held by this session (any more). */
+int pool_release(struct pool *pool, uint32_t session, struct block block, bool *freed);
+
+/* Drops one hold of each, or of none: all are looked at first. *bad is the index of the refused one. *freed: pages freed. */
+int pool_release_many(struct pool *pool, uint32_t session, const struct block *blocks, size_t count,
+        size_t *bad, uint64_t *freed_pages);
+
+/* ---- Sharing ---- */
+
+/* One more hold for this session on a live block. -EINVAL, -ESTALE as above; -ENOSPC: the hold table is full. */
+int pool_attach(struct pool *pool, uint32_t session, struct block block);
+
+/* Moves one hold from a session to another; all or none. -ENOENT: no such peer. */
+int pool_give_many(struct pool *pool, uint32_t session, const struct block *blocks, size_t count,
+        uint32_t peer, size_t *bad);
+
+/* Puts a block that the session holds under a key, which becomes a holder; a key that exists is moved to
+ * the new block with one store. -EACCES: it is another uid's; -EINVAL: name empty or too long; -ENOSPC. */
+int pool_publish(struct pool *pool, uint32_t session, const char *key, struct block block);
+
+/* Attaches the session to what is under the key. -ENOENT. */
+int pool_lookup(struct pool *pool, uint32_t session, const char *key, struct block *out);
+
+/* Removes the key and its hold. -ENOENT, -EACCES. */
+int pool_unpublish(struct pool *pool, uint32_t session, const char *key);
+
+/* ---- Looking ---- */
+
+/* A consistent look at the free sets; held = managed - free. */
+void pool_totals(struct pool *pool, struct buddy_totals *out);
+
+/* Live blocks per order, from counters: exact when nothing is under way. */
+void pool_held_blocks(struct pool *pool, uint64_t held_blocks[ORDER_COUNT]);
+
+/* One hold of a live block, as an operator sees it. */
+struct pool_hold {
+        struct block block;
+        uint32_t session; /* 0: held by a key */
+        uint32_t age_s;   /* since it was granted, or since this daemon took the pool over */
+        char key[LEDGER_KEY_BYTES]; /* empty unless held by a key */
+};
+
+/* Lists holds from page *cursor on, at most max (>= 64); session != 0: only this one's. The holds of
+ * one block stay together: a block whose holds do not fit begins the next call. Moves *cursor
+ * behind what was listed, to PAGE_NONE at the end. */
+size_t pool_list_holds(struct pool *pool, uint32_t session, uint32_t *cursor, struct pool_hold *out, size_t max);
+
+/* What the walk looked at. */
+struct pool_check_report {
+        uint64_t pages, chunks, records, live_blocks, holds, keys, sessions, free_blocks;
+        char fault[256]; /* empty: everything holds */
+};
+
+/* Walks every invariant of ledger, free sets and lists: each page is free or held, never both and never
+ * twice; each live block has a holder; each list entry has its record and the other way round; counters agree.
+ * 0 or -EUCLEAN. Nobody else may be in the pool. */
+int pool_check(struct pool *pool, struct pool_check_report *report);
