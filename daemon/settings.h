@@ -1,0 +1,55 @@
+/* What the daemon was asked for: defaults, then the config file, then the command line. Plain data;
+ * filled once before anything is started, read-only afterwards. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define POOL_NAME_MAX 48 /* characters of a pool name: letters, digits, '.', '_', '-' */
+
+enum backing {
+        BACKING_POSIX_SHM,
+        BACKING_MEMFD,
+};
+
+enum commit {
+        COMMIT_EAGER, /* all pages are reserved before the daemon says ready */
+        COMMIT_LAZY,  /* pages are reserved when they are first granted */
+};
+
+struct pool_settings {
+        char name[POOL_NAME_MAX + 1];
+        uint64_t size_bytes;
+        uint64_t max_size_bytes; /* >= size_bytes; equal unless asked for */
+        uint64_t page_bytes;     /* a power of two */
+        enum backing backing;
+        enum commit commit;
+        bool keep; /* keep segment and ledger after a clean stop */
+};
+
+struct settings {
+        char *socket_path; /* owned */
+        bool socket_path_default; /* neither asked for nor in the environment: its folder may be made */
+        mode_t socket_mode; /* 0600 unless set */
+        bool socket_group_set;
+        gid_t socket_group;
+        unsigned workers; /* worker loops; at least 1 */
+        bool reset;       /* throw away what a predecessor left */
+        struct pool_settings *pools; /* owned; at least one, names differ */
+        size_t pool_count;
+};
+
+enum settings_outcome {
+        SETTINGS_RUN,
+        SETTINGS_EXIT_DONE,  /* --help or --version was printed: exit 0 */
+        SETTINGS_EXIT_USAGE, /* refused, and said why in one line: exit 2 */
+};
+
+/* Reads command line, environment and config file. Prints help, version or the one-line refusal. */
+enum settings_outcome settings_load(int argc, char **argv, struct settings *out);
+void settings_deinit(struct settings *settings);
+
+/* "1G", "64M", "4096": bytes with an optional power-of-two suffix. -EINVAL, -ERANGE. */
+int settings_parse_bytes(const char *text, uint64_t *bytes);
