@@ -25,18 +25,18 @@
 
 #include "geometry.h"
 
-#define LEDGER_MAGIC           UINT64_C(0x5245474445444442) /* "BDDEDGER" */
-#define LEDGER_VERSION         1u
-#define CHUNK_ORDER            9u
-#define CHUNK_PAGES            (1u << CHUNK_ORDER)
-#define CHUNK_SPLIT            63u
-#define OWNER_NONE             0u
-#define OWNER_BITS             26
-#define LEDGER_SESSIONS        32768u /* slot 0 is never used; slot 1 is the operator's */
-#define LEDGER_KEYS            16384u
-#define LEDGER_NAME_BYTES      64u  /* client names, with the terminator */
-#define LEDGER_KEY_BYTES       240u /* key names, with the terminator */
-#define SESSION_OPERATOR       1u
+#define LEDGER_MAGIC      UINT64_C(0x5245474445444442) /* "BDDEDGER" */
+#define LEDGER_VERSION    1u
+#define CHUNK_ORDER       9u
+#define CHUNK_PAGES       (1u << CHUNK_ORDER)
+#define CHUNK_SPLIT       63u
+#define OWNER_NONE        0u
+#define OWNER_BITS        26
+#define LEDGER_SESSIONS   32768u /* slot 0 is never used; slot 1 is the operator's */
+#define LEDGER_KEYS       16384u
+#define LEDGER_NAME_BYTES 64u  /* client names, with the terminator */
+#define LEDGER_KEY_BYTES  240u /* key names, with the terminator */
+#define SESSION_OPERATOR  1u
 
 /* One record or chunk word, unpacked. order_plus_1 == 0: free. */
 struct ledger_record {
@@ -58,7 +58,7 @@ struct ledger_session {
         uint32_t pid;           /* 0: not visible from here */
         uint32_t uid;
         uint32_t gid;
-        uint32_t flags;         /* SESSION_READ_ONLY */
+        uint32_t flags; /* SESSION_READ_ONLY */
         char name[LEDGER_NAME_BYTES];
         uint64_t reserved[2];
 };
@@ -75,14 +75,14 @@ struct ledger_header {
         uint64_t magic;
         uint32_t version;
         uint32_t page_shift;
-        uint64_t pages_max;            /* size of the tables */
-        _Atomic uint64_t pages;        /* of the pool now; growing is one store */
-        uint64_t hold_count;           /* capacity of the hold table */
-        _Atomic uint64_t restarts;     /* how often a daemon took the pool over */
-        _Atomic uint64_t next_serial;  /* of sessions */
-        uint8_t boot_id[16];           /* of the system whose process start times are in here */
+        uint64_t pages_max;           /* size of the tables */
+        _Atomic uint64_t pages;       /* of the pool now; growing is one store */
+        uint64_t hold_count;          /* capacity of the hold table */
+        _Atomic uint64_t restarts;    /* how often a daemon took the pool over */
+        _Atomic uint64_t next_serial; /* of sessions */
+        uint8_t boot_id[16];          /* of the system whose process start times are in here */
         char pool[LEDGER_NAME_BYTES];
-        _Atomic uint64_t ready;        /* LEDGER_MAGIC once everything above is written */
+        _Atomic uint64_t ready; /* LEDGER_MAGIC once everything above is written */
 };
 
 /* Where the tables are in a mapping. Pointers into memory that the caller keeps mapped. */
@@ -118,7 +118,13 @@ void ledger_format(void *memory, const struct ledger_identity *identity, struct 
 /* Attaches to existing memory of memory_bytes. 0; -ENODATA: never finished being formatted (all of
  * it may be thrown away); -EUCLEAN: not a ledger of this version or its figures contradict each
  * other, with the reason in words. Does not look at records: that is the recovery's (pool.h). */
-int ledger_open(void *memory, uint64_t memory_bytes, struct ledger *out, char *fault, size_t fault_bytes);
+int ledger_open(
+        void *memory, uint64_t memory_bytes, struct ledger *out, char *fault, size_t fault_bytes);
+
+/* Walks live blocks: the first whose head is at *page or behind it and below pages. Moves *page to its end.
+ * False: there is none. Safe beside running operations; what it returns may have changed since. */
+bool ledger_next_live(const struct ledger *ledger, uint64_t pages, uint64_t *page,
+        struct block *out, uint32_t *owner);
 
 /* Called before every store to the ledger when the core is built with LEDGER_HOOK, for tests that stop
  * a process at the n-th store. */
@@ -134,12 +140,23 @@ static inline void ledger_store(_Atomic uint64_t *word, uint64_t value) {
         atomic_store_explicit(word, value, memory_order_release);
 }
 
+/* The same, if the word still has the value seen; else nothing is written. */
+static inline void ledger_swap(_Atomic uint64_t *word, uint64_t seen, uint64_t value) {
+#ifdef LEDGER_HOOK
+        if (ledger_store_hook)
+                ledger_store_hook(word, value);
+#endif
+        atomic_compare_exchange_strong_explicit(
+                word, &seen, value, memory_order_acq_rel, memory_order_acquire);
+}
+
 static inline uint64_t ledger_load(const _Atomic uint64_t *word) {
         return atomic_load_explicit(word, memory_order_acquire);
 }
 
 static inline uint64_t ledger_pack(struct ledger_record record) {
-        return (uint64_t)record.order_plus_1 << 58 | (uint64_t)record.owner << 32 | record.generation;
+        return (uint64_t)record.order_plus_1 << 58 | (uint64_t)record.owner << 32 |
+               record.generation;
 }
 
 static inline struct ledger_record ledger_unpack(uint64_t word) {

@@ -6,9 +6,10 @@
  * operations of one session may come from several threads. pool_check needs that nobody else is in
  * here.
  *
- * Locks, in this order: stripe (by page; guards the transitions of a live block and its chain of
- * holds) → session (guards its list of leases) → the buddy's order locks, upwards. The table lock (slots
- * of sessions, keys and holds) is taken under a stripe and never around one.
+ * Locks, in this order: session (guards its lists of leases and holds and its counters; two sessions in the
+ * order of their ids) → keys (guards the key slots) → stripe (by page; guards the transitions of a live
+ * block and its chain of holds; two stripes in the order of their index) → table (guards the free slots of sessions and
+ * holds) → the buddy's order locks, upwards.
  *
  * Order of stores: a grant takes the block from the free sets, then writes the record (its commit), and links
  * it to the session last. A return writes the record free (its commit), then gives the block to the free
@@ -19,6 +20,8 @@
 #include "ledger.h"
 
 struct pool;
+
+#define POOL_BATCH_MAX 4096u /* blocks in one call */
 
 /* Backs memory before it is first used. Return 0 or -ENOSPC/-ENOMEM, which fails the grant with
  * -ENOMEM. NULL members: everything is backed already. Called without any lock held. */
@@ -70,7 +73,8 @@ struct pool_session_info {
 };
 
 /* Opens a session. Ids are not used again until all others have been. -EAGAIN: no free slot. */
-int pool_session_open(struct pool *pool, const struct pool_session_identity *identity, uint32_t *session);
+int pool_session_open(
+        struct pool *pool, const struct pool_session_identity *identity, uint32_t *session);
 
 /* What is known of a session. -ENOENT: no such session. */
 int pool_session_info(struct pool *pool, uint32_t session, struct pool_session_info *out);
@@ -90,7 +94,8 @@ struct pool_reclaimed {
 
 /* Returns up to max_holds holds of a closing session; adds to *sum. True: nothing is left and the
  * slot is free. Cost in proportion to what was held. */
-bool pool_session_reclaim(struct pool *pool, uint32_t session, size_t max_holds, struct pool_reclaimed *sum);
+bool pool_session_reclaim(
+        struct pool *pool, uint32_t session, size_t max_holds, struct pool_reclaimed *sum);
 
 /* ---- Grants and returns ---- */
 
@@ -98,7 +103,8 @@ bool pool_session_reclaim(struct pool *pool, uint32_t session, size_t max_holds,
 int pool_grant(struct pool *pool, uint32_t session, unsigned order, struct block *out);
 
 /* Grants count blocks of one order, or none. */
-int pool_grant_many(struct pool *pool, uint32_t session, unsigned order, size_t count, struct block *out);
+int pool_grant_many(
+        struct pool *pool, uint32_t session, unsigned order, size_t count, struct block *out);
 
 /* Drops one hold of the session; the last one frees the block (*freed). -EINVAL: never granted so, or an interior
  * page; -ESTALE: not held by this session (any more). */
@@ -146,7 +152,8 @@ struct pool_hold {
 /* Lists holds from page *cursor on, at most max (>= 64); session != 0: only this one's. The holds of
  * one block stay together: a block whose holds do not fit begins the next call. Moves *cursor
  * behind what was listed, to PAGE_NONE at the end. */
-size_t pool_list_holds(struct pool *pool, uint32_t session, uint32_t *cursor, struct pool_hold *out, size_t max);
+size_t pool_list_holds(
+        struct pool *pool, uint32_t session, uint32_t *cursor, struct pool_hold *out, size_t max);
 
 /* What the walk looked at. */
 struct pool_check_report {

@@ -1,0 +1,210 @@
+/* Making and looking at a pool; its units. */
+#include "pool_private.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+int pool_fault(char *fault, size_t fault_bytes, const char *format, ...) {
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(fault, fault_bytes, format, arguments);
+        va_end(arguments);
+        return -EUCLEAN;
+}
+
+/* Zeroed memory that costs nothing until it is touched; NULL when there is none. */
+static void *sparse_new(size_t count, size_t size) {
+        void *memory = mmap(NULL, count * size, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void sparse_free(void *memory, size_t count, size_t size) {
+        if (memory)
+                munmap(memory, count * size);
+}
+
+static size_t chunk_count(const struct pool *pool) {
+        return (size_t)((pool->pages_max + CHUNK_PAGES - 1) / CHUNK_PAGES);
+}
+
+static size_t link_count(const struct pool *pool) {
+        return (size_t)pool->ledger.hold_count + LEDGER_KEYS;
+}
+
+static int pool_allocate(struct pool *pool) {
+        pool->leases = sparse_new((size_t)pool->pages_max, sizeof *pool->leases);
+        pool->links = sparse_new(link_count(pool), sizeof *pool->links);
+        pool->holders = sparse_new(LEDGER_SESSIONS, sizeof *pool->holders);
+        pool->backed = sparse_new(chunk_count(pool), sizeof *pool->backed);
+        if (!pool->leases || !pool->links || !pool->holders || !pool->backed)
+                return -ENOMEM;
+        if (!pool->backing.commit_ledger)
+                memset((void *)pool->backed, 1, chunk_count(pool));
+        return 0;
+}
+
+int pool_new(const struct ledger *ledger, const struct pool_backing *backing, struct pool **out,
+        char *fault, size_t fault_bytes) {
+        struct pool *pool = aligned_alloc(alignof(struct pool), sizeof *pool);
+        if (!pool)
+                return -ENOMEM;
+        memset(pool, 0, sizeof *pool);
+        pool->ledger = *ledger;
+        if (backing)
+                pool->backing = *backing;
+        pool->page_shift = ledger->header->page_shift;
+        pool->pages_max = ledger->header->pages_max;
+        int r = buddy_init(&pool->buddy, pool->pages_max);
+        if (r < 0) {
+                free(pool);
+                return r;
+        }
+        r = pool_allocate(pool);
+        if (r == 0)
+                r = pool_recover(pool, fault, fault_bytes);
+        if (r < 0) {
+                pool_free(pool);
+                return r;
+        }
+        *out = pool;
+        return 0;
+}
+
+void pool_free(struct pool *pool) {
+        if (!pool)
+                return;
+        sparse_free(pool->leases, (size_t)pool->pages_max, sizeof *pool->leases);
+        sparse_free(pool->links, link_count(pool), sizeof *pool->links);
+        sparse_free(pool->holders, LEDGER_SESSIONS, sizeof *pool->holders);
+        sparse_free((void *)pool->backed, chunk_count(pool), sizeof *pool->backed);
+        buddy_deinit(&pool->buddy);
+        free(pool);
+}
+
+uint64_t pool_pages(const struct pool *pool) {
+        return ledger_load(&pool->ledger.header->pages);
+}
+
+uint64_t pool_pages_max(const struct pool *pool) {
+        return pool->pages_max;
+}
+
+unsigned pool_page_shift(const struct pool *pool) {
+        return pool->page_shift;
+}
+
+/* The header's figure is the commit: a kill behind it recovers to the larger pool. */
+int pool_grow(struct pool *pool, uint64_t pages) {
+        uint64_t now = pool_pages(pool);
+        if (pages <= now || pages > pool->pages_max)
+                return -EINVAL;
+        ledger_store(&pool->ledger.header->pages, pages);
+        return buddy_add_region(&pool->buddy, now, pages - now);
+}
+
+int pool_order_for(const struct pool *pool, uint64_t length_bytes, unsigned *order) {
+        if (length_bytes == 0)
+                return -EINVAL;
+        unsigned wanted = order_for_bytes(length_bytes, pool->page_shift);
+        if (wanted > log2_floor(pool->pages_max))
+                return -E2BIG;
+        *order = wanted;
+        return 0;
+}
+
+int pool_block_at(const struct pool *pool, uint64_t offset_bytes, uint64_t length_bytes,
+        uint64_t generation, struct block *out) {
+        uint64_t size_bytes = pool_pages(pool) << pool->page_shift;
+        if (!is_power_of_two(length_bytes) || length_bytes >> pool->page_shift == 0)
+                return -EINVAL;
+        if (length_bytes > size_bytes || offset_bytes > size_bytes - length_bytes)
+                return -EINVAL;
+        if ((offset_bytes & (length_bytes - 1)) != 0 || generation == 0 || generation > UINT32_MAX)
+                return -EINVAL;
+        *out = (struct block){.page = (uint32_t)(offset_bytes >> pool->page_shift),
+                .order = log2_floor(length_bytes) - pool->page_shift,
+                .generation = (uint32_t)generation};
+        return 0;
+}
+
+void pool_totals(struct pool *pool, struct buddy_totals *out) {
+        buddy_totals(&pool->buddy, out);
+}
+
+void pool_held_blocks(struct pool *pool, uint64_t held_blocks[ORDER_COUNT]) {
+        for (unsigned order = 0; order < ORDER_COUNT; order++)
+                held_blocks[order] =
+                        atomic_load_explicit(&pool->held[order].blocks, memory_order_relaxed);
+}
+
+/* ---- Listing holds ---- */
+
+struct hold_list {
+        struct pool_hold *out;
+        size_t count, max;
+        uint32_t session;
+        uint32_t now_s;
+        bool full;
+};
+
+static void hold_list_add(struct hold_list *list, struct block block, uint32_t session,
+        uint32_t granted, const char *key) {
+        if (list->session && list->session != session)
+                return;
+        if (list->count == list->max) {
+                list->full = true;
+                return;
+        }
+        struct pool_hold *hold = &list->out[list->count++];
+        hold->block = block;
+        hold->session = session;
+        hold->age_s = list->now_s - (granted & ~LEASE_MARK);
+        snprintf(hold->key, sizeof hold->key, "%s", key);
+}
+
+/* All holds of one block that is live in the life that was seen. Needs the stripe. */
+static void hold_list_block_locked(struct pool *pool, struct hold_list *list, struct block block) {
+        struct ledger_record record;
+        if (block_state(pool, block, &record) < 0)
+                return;
+        uint32_t granted =
+                atomic_load_explicit(&pool->leases[block.page].granted, memory_order_relaxed);
+        if (record.owner != OWNER_NONE)
+                hold_list_add(list, block, record.owner, granted, "");
+        for (uint32_t at = pool->leases[block.page].holds; at; at = pool->links[at - 1].page_next) {
+                const struct hold_link *link = &pool->links[at - 1];
+                const char *key =
+                        at - 1 < pool->ledger.hold_count
+                                ? ""
+                                : pool->ledger.keys[at - 1 - pool->ledger.hold_count].name;
+                hold_list_add(list, block, link->session, link->granted, key);
+        }
+}
+
+size_t pool_list_holds(
+        struct pool *pool, uint32_t session, uint32_t *cursor, struct pool_hold *out, size_t max) {
+        struct hold_list list = {
+                .out = out, .max = max, .session = session, .now_s = pool_clock_s()};
+        uint64_t pages = pool_pages(pool);
+        uint64_t page = *cursor;
+        struct block block;
+        uint32_t owner;
+        while (ledger_next_live(&pool->ledger, pages, &page, &block, &owner)) {
+                size_t before = list.count;
+                spinlock_lock(stripe_of(pool, block.page));
+                hold_list_block_locked(pool, &list, block);
+                spinlock_unlock(stripe_of(pool, block.page));
+                if (list.full && before > 0) {
+                        *cursor = block.page;
+                        return before;
+                }
+                list.full = false;
+        }
+        *cursor = PAGE_NONE;
+        return list.count;
+}

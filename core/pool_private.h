@@ -1,0 +1,117 @@
+/* Inside of a pool. Lists are kept by index into arrays that are as sparse as the segment, so nothing on
+ * the way of a grant or a return can fail for lack of memory. Index 0 means "none" in every list: entries are
+ * stored as index + 1, so that untouched memory is an empty list. */
+#pragma once
+
+#include <stdalign.h>
+
+#include "pool.h"
+
+#define STRIPE_COUNT 1024u
+
+/* Private state of a block head, one slot per page. */
+struct lease {
+        uint32_t next, prev; /* owner's list of leases: page + 1; guarded by the owner's lock */
+        uint32_t holds;      /* chain of further holds: link + 1; guarded by the stripe */
+        _Atomic uint32_t
+                granted; /* seconds of the monotonic clock; LEASE_MARK is the owner's, under its lock */
+};
+#define LEASE_MARK (UINT32_C(1) << 31)
+
+/* Private state of one further hold: link i < hold_count belongs to hold word i, the others to keys. */
+struct hold_link {
+        uint32_t next, prev; /* session's list of hold words; guarded by the session's lock */
+        uint32_t
+                page_next; /* chain of the page; guarded by the stripe; of a free slot: next free */
+        uint32_t page;     /* of a used slot */
+        uint32_t session;  /* 0: a key */
+        uint32_t granted;  /* seconds of the monotonic clock */
+        bool mark;         /* guarded by the session's lock */
+};
+
+/* Private state of a session slot. Type-stable: never freed before the pool. */
+struct holder {
+        alignas(64) struct spinlock lock;
+        bool live;            /* may be granted something */
+        uint32_t first_lease; /* page + 1 */
+        uint32_t first_hold;  /* link + 1 */
+        uint64_t held_bytes;
+        uint64_t held_ranges;
+};
+
+struct held_counter {
+        alignas(64) _Atomic uint64_t blocks;
+};
+
+struct stripe {
+        alignas(64) struct spinlock lock;
+};
+
+struct pool {
+        struct ledger ledger;
+        struct pool_backing backing;
+        struct buddy buddy;
+        unsigned page_shift;
+        uint64_t pages_max;
+        struct lease *leases;    /* pages_max; owned mapping */
+        struct hold_link *links; /* hold_count + LEDGER_KEYS; owned mapping */
+        struct holder *holders;  /* LEDGER_SESSIONS; owned mapping */
+        _Atomic uint8_t *backed; /* per chunk: its page records may be touched; owned mapping */
+        struct spinlock keys_lock;
+        uint32_t keys_used; /* slots below this may be in use; keys_lock */
+        struct spinlock table_lock;
+        uint32_t session_cursor; /* where the search for a free slot goes on; table_lock */
+        uint32_t sessions_used;  /* slots below this may be in use; table_lock */
+        uint32_t free_hold;      /* list of returned hold slots: link + 1; table_lock */
+        uint32_t holds_used;     /* slots from here on were never used; table_lock */
+        struct held_counter held[ORDER_COUNT];
+        struct stripe stripes[STRIPE_COUNT];
+};
+
+/* What a drop of a hold left to do once all locks are released. */
+struct pool_freed {
+        bool freed;
+        uint32_t page;
+        uint32_t order;
+};
+
+static inline struct spinlock *stripe_of(struct pool *pool, uint32_t page) {
+        return &pool->stripes[(page * UINT32_C(2654435761)) >> 22].lock;
+}
+
+static inline uint64_t block_bytes(const struct pool *pool, unsigned order) {
+        return order_pages(order) << pool->page_shift;
+}
+
+/* The word that bears a block's record. */
+static inline _Atomic uint64_t *block_word(const struct pool *pool, uint32_t page, unsigned order) {
+        return order >= CHUNK_ORDER ? &pool->ledger.chunks[page >> CHUNK_ORDER]
+                                    : &pool->ledger.records[page];
+}
+
+uint32_t pool_clock_s(void);
+
+/* pool_grant.c: all need the locks that their names say. */
+int block_state(const struct pool *pool, struct block block, struct ledger_record *out);
+void lease_link_locked(struct pool *pool, uint32_t session, struct block block);
+void lease_unlink_locked(struct pool *pool, uint32_t session, uint32_t page, unsigned order);
+uint32_t chain_find_locked(const struct pool *pool, uint32_t session, uint32_t page);
+void chain_remove_locked(struct pool *pool, uint32_t page, uint32_t link);
+void hold_link_locked(struct pool *pool, uint32_t session, uint32_t link, struct block block);
+void hold_unlink_locked(struct pool *pool, uint32_t session, uint32_t link, unsigned order);
+void hold_slot_put(struct pool *pool, uint32_t link);
+int hold_slot_take(struct pool *pool, uint32_t *link);
+void block_free_if_dead_locked(
+        struct pool *pool, struct block block, uint32_t owner, struct pool_freed *freed);
+void hold_drop_locked(
+        struct pool *pool, uint32_t session, struct block block, struct pool_freed *freed);
+void pool_free_block(struct pool *pool, const struct pool_freed *freed);
+int batch_check_locked(
+        struct pool *pool, uint32_t session, const struct block *blocks, size_t count, size_t *bad);
+void batch_unmark_locked(
+        struct pool *pool, uint32_t session, const struct block *blocks, size_t count);
+
+/* pool_recover.c: fills the private state of a new pool from its ledger. */
+int pool_recover(struct pool *pool, char *fault, size_t fault_bytes);
+int __attribute__((format(printf, 3, 4)))
+pool_fault(char *fault, size_t fault_bytes, const char *format, ...);
