@@ -8,13 +8,15 @@
  *
  *   header | sessions | keys | holds | chunk words | page records
  *
- * Record of a block head:  order + 1 : 6 | owner : 26 | generation : 32
- *   owner is a session, or OWNER_NONE on a live record when only hold words or keys name the block.
+ * Record of a block head:  order + 1 : 6 | given : 1 | owner : 25 | generation : 32
+ *   owner is a session, or OWNER_NONE on a live record when only hold words or keys name the block. given: the
+ *   owner got it from a peer, so it knows of it though no reply of ours told it; what a client that comes
+ *   back neither knows nor was given is the grant of a reply that was lost.
  *   A free record is {0, 0, generation of the last life}.
  * Chunk word (one for 512 pages): as a record, for blocks of order >= 9; order + 1 = CHUNK_SPLIT means
  *   that the chunk's page records count. Its generation survives the split. The word and the records of
  *   a chunk that lies inside a larger live block do not count.
- * Hold word (further holders): valid : 1 | session : 26 | page : 32, 0 when empty.
+ * Hold word (further holders): valid : 1 | given : 1 | unused : 5 | session : 25 | page : 32, 0 when empty.
  * Key slot: name, and a range word page : 32 | generation : 32, 0 when empty; a valid one is a hold.
  *
  * A block is live while its record has an order and (an owner, or a valid hold, or a key). */
@@ -31,7 +33,7 @@
 #define CHUNK_PAGES       (1u << CHUNK_ORDER)
 #define CHUNK_SPLIT       63u
 #define OWNER_NONE        0u
-#define OWNER_BITS        26
+#define OWNER_BITS        25
 #define LEDGER_SESSIONS   32768u /* slot 0 is never used; slot 1 is the operator's */
 #define LEDGER_KEYS       16384u
 #define LEDGER_NAME_BYTES 64u  /* client names, with the terminator */
@@ -43,6 +45,7 @@ struct ledger_record {
         uint32_t order_plus_1;
         uint32_t owner;
         uint32_t generation;
+        bool given;
 };
 
 enum ledger_session_state {
@@ -155,8 +158,8 @@ static inline uint64_t ledger_load(const _Atomic uint64_t *word) {
 }
 
 static inline uint64_t ledger_pack(struct ledger_record record) {
-        return (uint64_t)record.order_plus_1 << 58 | (uint64_t)record.owner << 32 |
-               record.generation;
+        return (uint64_t)record.order_plus_1 << 58 | (uint64_t)record.given << 57 |
+               (uint64_t)record.owner << 32 | record.generation;
 }
 
 static inline struct ledger_record ledger_unpack(uint64_t word) {
@@ -164,11 +167,28 @@ static inline struct ledger_record ledger_unpack(uint64_t word) {
                 .order_plus_1 = (uint32_t)(word >> 58),
                 .owner = (uint32_t)(word >> 32) & ((1u << OWNER_BITS) - 1),
                 .generation = (uint32_t)word,
+                .given = word >> 57 & 1,
         };
 }
 
-static inline uint64_t hold_pack(uint32_t session, uint32_t page) {
-        return UINT64_C(1) << 63 | (uint64_t)session << 32 | page;
+/* One hold word, unpacked. */
+struct ledger_hold {
+        uint32_t session;
+        uint32_t page;
+        bool given;
+};
+
+static inline uint64_t hold_pack(struct ledger_hold hold) {
+        return UINT64_C(1) << 63 | (uint64_t)hold.given << 62 | (uint64_t)hold.session << 32 |
+               hold.page;
+}
+
+static inline struct ledger_hold hold_unpack(uint64_t word) {
+        return (struct ledger_hold){
+                .session = (uint32_t)(word >> 32) & ((1u << OWNER_BITS) - 1),
+                .page = (uint32_t)word,
+                .given = word >> 62 & 1,
+        };
 }
 
 /* The generation of the next life: never 0, so that 0 can mean "never granted". */

@@ -152,19 +152,26 @@ struct hold_list {
         bool full;
 };
 
-static void hold_list_add(struct hold_list *list, struct block block, uint32_t session,
-        uint32_t granted, const char *key) {
-        if (list->session && list->session != session)
+static void hold_list_add(struct hold_list *list, const struct pool_hold *hold) {
+        if (list->session && list->session != hold->session)
                 return;
-        if (list->count == list->max) {
+        if (list->count == list->max)
                 list->full = true;
-                return;
-        }
-        struct pool_hold *hold = &list->out[list->count++];
-        hold->block = block;
-        hold->session = session;
-        hold->age_s = list->now_s - (granted & ~LEASE_MARK);
-        snprintf(hold->key, sizeof hold->key, "%s", key);
+        else
+                list->out[list->count++] = *hold;
+}
+
+static void hold_list_link_locked(
+        const struct pool *pool, struct hold_list *list, struct block block, uint32_t index) {
+        const struct hold_link *link = &pool->links[index];
+        struct pool_hold hold = {
+                .block = block, .session = link->session, .age_s = list->now_s - link->granted};
+        if (index < pool->ledger.hold_count)
+                hold.given = hold_unpack(ledger_load(&pool->ledger.holds[index])).given;
+        else
+                snprintf(hold.key, sizeof hold.key, "%s",
+                        pool->ledger.keys[index - pool->ledger.hold_count].name);
+        hold_list_add(list, &hold);
 }
 
 /* All holds of one block that is live in the life that was seen. Needs the stripe. */
@@ -174,16 +181,14 @@ static void hold_list_block_locked(struct pool *pool, struct hold_list *list, st
                 return;
         uint32_t granted =
                 atomic_load_explicit(&pool->leases[block.page].granted, memory_order_relaxed);
+        struct pool_hold hold = {.block = block,
+                .session = record.owner,
+                .given = record.given,
+                .age_s = list->now_s - (granted & ~LEASE_MARK)};
         if (record.owner != OWNER_NONE)
-                hold_list_add(list, block, record.owner, granted, "");
-        for (uint32_t at = pool->leases[block.page].holds; at; at = pool->links[at - 1].page_next) {
-                const struct hold_link *link = &pool->links[at - 1];
-                const char *key =
-                        at - 1 < pool->ledger.hold_count
-                                ? ""
-                                : pool->ledger.keys[at - 1 - pool->ledger.hold_count].name;
-                hold_list_add(list, block, link->session, link->granted, key);
-        }
+                hold_list_add(list, &hold);
+        for (uint32_t at = pool->leases[block.page].holds; at; at = pool->links[at - 1].page_next)
+                hold_list_link_locked(pool, list, block, at - 1);
 }
 
 size_t pool_list_holds(

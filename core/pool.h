@@ -106,7 +106,8 @@ int pool_grant(struct pool *pool, uint32_t session, unsigned order, struct block
 int pool_grant_many(
         struct pool *pool, uint32_t session, unsigned order, size_t count, struct block *out);
 
-/* Drops one hold of the session; the last one frees the block (*freed). -EINVAL: never granted so, or an interior
+/* Drops one hold of the session, one that it was granted or attached before one that it was given; the last one frees the
+ * block (*freed). -EINVAL: never granted so, or an interior
  * page; -ESTALE: not held by this session (any more). */
 int pool_release(struct pool *pool, uint32_t session, struct block block, bool *freed);
 
@@ -145,6 +146,7 @@ void pool_held_blocks(struct pool *pool, uint64_t held_blocks[ORDER_COUNT]);
 struct pool_hold {
         struct block block;
         uint32_t session; /* 0: held by a key */
+        bool given;       /* by a peer, not granted or attached */
         uint32_t age_s;   /* since it was granted, or since this daemon took the pool over */
         char key[LEDGER_KEY_BYTES]; /* empty unless held by a key */
 };

@@ -34,12 +34,14 @@ static int chain_check(struct pool_check *check, struct block block) {
         for (uint32_t at = pool->leases[block.page].holds; at; at = pool->links[at - 1].page_next) {
                 const struct hold_link *link = &pool->links[at - 1];
                 bool key = at - 1 >= pool->ledger.hold_count;
-                uint64_t want = key ? (uint64_t)block.page << 32 | block.generation
-                                    : hold_pack(link->session, block.page);
                 uint64_t word =
                         key ? ledger_load(
                                       &pool->ledger.keys[at - 1 - pool->ledger.hold_count].range)
                             : ledger_load(&pool->ledger.holds[at - 1]);
+                uint64_t want = key ? (uint64_t)block.page << 32 | block.generation
+                                    : hold_pack((struct ledger_hold){.session = link->session,
+                                              .page = block.page,
+                                              .given = hold_unpack(word).given});
                 if (word != want || link->page != block.page)
                         return CHECK_FAULT(check, "hold %u of page %u: word is %#llx, not %#llx",
                                 at - 1, block.page, (unsigned long long)word,
@@ -129,7 +131,9 @@ static int holds_check(struct pool_check *check, uint32_t session, struct sessio
                 const struct hold_link *link = &pool->links[at - 1];
                 struct block block;
                 uint32_t owner;
-                if (ledger_load(&pool->ledger.holds[at - 1]) != hold_pack(session, link->page) ||
+                uint64_t word = ledger_load(&pool->ledger.holds[at - 1]);
+                if (word == 0 || hold_unpack(word).session != session ||
+                        hold_unpack(word).page != link->page ||
                         !head_at(pool, link->page, &block, &owner))
                         return CHECK_FAULT(check, "session %u: lists hold %u, which is not its",
                                 session, at - 1);

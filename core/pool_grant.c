@@ -39,12 +39,20 @@ void lease_unlink_locked(struct pool *pool, uint32_t session, uint32_t page, uns
         holder->held_ranges--;
 }
 
-/* First further hold that a session has on a page: link + 1, or 0. Needs the stripe. */
-uint32_t chain_find_locked(const struct pool *pool, uint32_t session, uint32_t page) {
-        uint32_t at = pool->leases[page].holds;
+static uint32_t chain_skip_locked(const struct pool *pool, uint32_t session, uint32_t at) {
         while (at && pool->links[at - 1].session != session)
                 at = pool->links[at - 1].page_next;
         return at;
+}
+
+/* First further hold that a session has on a page: link + 1, or 0. Needs the stripe. */
+uint32_t chain_find_locked(const struct pool *pool, uint32_t session, uint32_t page) {
+        return chain_skip_locked(pool, session, pool->leases[page].holds);
+}
+
+/* The next one behind it. */
+static uint32_t chain_next_locked(const struct pool *pool, uint32_t session, uint32_t at) {
+        return chain_skip_locked(pool, session, pool->links[at - 1].page_next);
 }
 
 void chain_remove_locked(struct pool *pool, uint32_t page, uint32_t link) {
@@ -235,13 +243,28 @@ static void owner_drop_locked(
                 block_free_if_dead_locked(pool, block, OWNER_NONE, freed);
 }
 
-/* Drops one hold that the session is known to have. Needs the session and the stripe. A further hold goes
- * before the record's: that is one store, and the record stays as it is. */
+/* Which of its holds a session drops or gives: link + 1, or 0 for the record's. One that it was granted or
+ * attached goes before one that it was given, so that its own count of the former stays true. Needs the stripe. */
+uint32_t hold_pick_locked(
+        const struct pool *pool, uint32_t session, uint32_t page, struct ledger_record record) {
+        uint32_t given = 0;
+        if (record.owner == session && !record.given)
+                return 0;
+        for (uint32_t at = chain_find_locked(pool, session, page); at;
+                at = chain_next_locked(pool, session, at)) {
+                if (!hold_unpack(ledger_load(&pool->ledger.holds[at - 1])).given)
+                        return at;
+                given = at;
+        }
+        return given;
+}
+
+/* Drops one hold that the session is known to have. Needs the session and the stripe. */
 void hold_drop_locked(
         struct pool *pool, uint32_t session, struct block block, struct pool_freed *freed) {
-        uint32_t at = chain_find_locked(pool, session, block.page);
         struct ledger_record record =
                 ledger_unpack(ledger_load(block_word(pool, block.page, block.order)));
+        uint32_t at = hold_pick_locked(pool, session, block.page, record);
         if (at == 0) {
                 assert(record.owner == session);
                 owner_drop_locked(pool, session, block, freed);

@@ -96,6 +96,8 @@ int block_state(const struct pool *pool, struct block block, struct ledger_recor
 void lease_link_locked(struct pool *pool, uint32_t session, struct block block);
 void lease_unlink_locked(struct pool *pool, uint32_t session, uint32_t page, unsigned order);
 uint32_t chain_find_locked(const struct pool *pool, uint32_t session, uint32_t page);
+uint32_t hold_pick_locked(
+        const struct pool *pool, uint32_t session, uint32_t page, struct ledger_record record);
 void chain_remove_locked(struct pool *pool, uint32_t page, uint32_t link);
 void hold_link_locked(struct pool *pool, uint32_t session, uint32_t link, struct block block);
 void hold_unlink_locked(struct pool *pool, uint32_t session, uint32_t link, unsigned order);

@@ -61,16 +61,15 @@ static int holds_recover(struct recovery *recovery, uint64_t *total) {
                         hold_slot_put(pool, i);
                 if (word == 0)
                         continue;
-                uint32_t page = (uint32_t)word;
-                uint32_t session = (uint32_t)(word >> 32) & ((1u << OWNER_BITS) - 1);
-                if (word != hold_pack(session, page) || page >= recovery->pages ||
-                        !session_known(pool, session))
+                struct ledger_hold hold = hold_unpack(word);
+                if (word != hold_pack(hold) || hold.page >= recovery->pages ||
+                        !session_known(pool, hold.session))
                         return pool_fault(recovery->fault, recovery->fault_bytes,
                                 "hold word %u: %#llx names page %u and session %u", i,
-                                (unsigned long long)word, page, session);
+                                (unsigned long long)word, hold.page, hold.session);
                 if (pool->holds_used == 0)
                         pool->holds_used = i + 1;
-                chain_add(pool, i, page, session);
+                chain_add(pool, i, hold.page, hold.session);
                 (*total)++;
         }
         return 0;
@@ -146,6 +145,8 @@ static int block_recover(struct recovery *recovery, uint64_t page, struct ledger
                 return block_fault(recovery, page, record, "unknown owner");
         struct block block = {
                 .page = (uint32_t)page, .order = order, .generation = record.generation};
+        if (record.owner == OWNER_NONE && record.given)
+                return block_fault(recovery, page, record, "given, but to nobody");
         if (record.owner == OWNER_NONE && !pool->leases[page].holds) {
                 recovery->dead++;
                 return 0;
@@ -156,6 +157,7 @@ static int block_recover(struct recovery *recovery, uint64_t page, struct ledger
         if (r < 0)
                 return r;
         recovery->free_from = page + order_pages(order);
+        buddy_add_granted(&pool->buddy, order_pages(order));
         atomic_store_explicit(&pool->leases[page].granted, pool_clock_s(), memory_order_relaxed);
         if (record.owner != OWNER_NONE)
                 lease_link_locked(pool, record.owner, block);

@@ -16,6 +16,7 @@ static int hold_add_locked(
                 return -ESTALE;
         if (record.owner == OWNER_NONE) {
                 record.owner = session;
+                record.given = false;
                 atomic_store_explicit(
                         &pool->leases[block.page].granted, pool_clock_s(), memory_order_relaxed);
                 ledger_store(block_word(pool, block.page, block.order), ledger_pack(record));
@@ -30,7 +31,8 @@ static int hold_add_locked(
         entry->page = block.page;
         entry->mark = false;
         entry->granted = pool_clock_s();
-        ledger_store(&pool->ledger.holds[link], hold_pack(session, block.page));
+        ledger_store(&pool->ledger.holds[link],
+                hold_pack((struct ledger_hold){.session = session, .page = block.page}));
         hold_link_locked(pool, session, link, block);
         entry->page_next = pool->leases[block.page].holds;
         pool->leases[block.page].holds = link + 1;
@@ -66,17 +68,20 @@ static void holders_unlock(struct pool *pool, uint32_t a, uint32_t b) {
 /* Moves one hold with one store: the record's owner, or a hold word. Needs both sessions and the stripe. */
 static void hold_give_locked(
         struct pool *pool, uint32_t session, struct block block, uint32_t peer) {
-        uint32_t at = chain_find_locked(pool, session, block.page);
+        _Atomic uint64_t *word = block_word(pool, block.page, block.order);
+        struct ledger_record record = ledger_unpack(ledger_load(word));
+        uint32_t at = hold_pick_locked(pool, session, block.page, record);
         if (at == 0) {
-                ledger_store(block_word(pool, block.page, block.order),
-                        ledger_pack((struct ledger_record){.order_plus_1 = block.order + 1,
-                                .owner = peer,
-                                .generation = block.generation}));
+                record.owner = peer;
+                record.given = true;
+                ledger_store(word, ledger_pack(record));
                 lease_unlink_locked(pool, session, block.page, block.order);
                 lease_link_locked(pool, peer, block);
                 return;
         }
-        ledger_store(&pool->ledger.holds[at - 1], hold_pack(peer, block.page));
+        ledger_store(&pool->ledger.holds[at - 1],
+                hold_pack(
+                        (struct ledger_hold){.session = peer, .page = block.page, .given = true}));
         hold_unlink_locked(pool, session, at - 1, block.order);
         hold_link_locked(pool, peer, at - 1, block);
 }

@@ -199,6 +199,23 @@ Test(pool, give_moves_the_hold) {
         cr_assert(freed);
 }
 
+Test(pool, a_hold_that_was_given_is_told_apart_and_goes_last) {
+        struct block block = granted(bob, 1);
+        size_t bad;
+        bool freed;
+        cr_assert_eq(pool_attach(pool, ada, block), 0);
+        cr_assert_eq(pool_give_many(pool, bob, &block, 1, ada, &bad), 0);
+        cr_assert_eq(held_ranges(ada), 2);
+        cr_assert_eq(pool_release(pool, ada, block, &freed), 0);
+        struct pool_hold hold[64];
+        uint32_t cursor = 0;
+        cr_assert_eq(pool_list_holds(pool, ada, &cursor, hold, 64), 1);
+        cr_assert(hold[0].given);
+        check();
+        cr_assert_eq(pool_release(pool, ada, block, &freed), 0);
+        cr_assert(freed);
+}
+
 Test(pool, give_to_nobody_is_refused) {
         struct block block = granted(ada, 1);
         size_t bad;

@@ -85,40 +85,44 @@ Test(pool_recover, wrong_length) {
 }
 
 Test(pool_recover, unknown_owner) {
-        fixture.ledger.records[small.page] =
-                ledger_pack((struct ledger_record){1, 12345, small.generation});
+        fixture.ledger.records[small.page] = ledger_pack((struct ledger_record){
+                .order_plus_1 = 1, .owner = 12345, .generation = small.generation});
         refused_unchanged();
 }
 
 Test(pool_recover, overlapping_blocks) {
-        fixture.ledger.records[shared.page + 2] = ledger_pack((struct ledger_record){1, ada, 1});
+        fixture.ledger.records[shared.page + 2] = ledger_pack(
+                (struct ledger_record){.order_plus_1 = 1, .owner = ada, .generation = 1});
         refused_unchanged();
 }
 
 Test(pool_recover, a_record_inside_a_large_block) {
         uint64_t chunk = (large.page >> CHUNK_ORDER) + 1;
-        fixture.ledger.chunks[chunk] = ledger_pack((struct ledger_record){CHUNK_ORDER + 1, ada, 1});
+        fixture.ledger.chunks[chunk] = ledger_pack((struct ledger_record){
+                .order_plus_1 = CHUNK_ORDER + 1, .owner = ada, .generation = 1});
         refused_unchanged();
 }
 
 Test(pool_recover, a_block_beyond_the_pool) {
-        fixture.ledger.chunks[3] = ledger_pack((struct ledger_record){12, ada, 1});
+        fixture.ledger.chunks[3] = ledger_pack(
+                (struct ledger_record){.order_plus_1 = 12, .owner = ada, .generation = 1});
         refused_unchanged();
 }
 
 Test(pool_recover, a_page_record_of_a_large_order) {
-        fixture.ledger.records[small.page] =
-                ledger_pack((struct ledger_record){CHUNK_ORDER + 1, ada, small.generation});
+        fixture.ledger.records[small.page] = ledger_pack((struct ledger_record){
+                .order_plus_1 = CHUNK_ORDER + 1, .owner = ada, .generation = small.generation});
         refused_unchanged();
 }
 
 Test(pool_recover, a_hold_on_a_free_page) {
-        fixture.ledger.holds[9] = hold_pack(bob, 1500);
+        fixture.ledger.holds[9] = hold_pack((struct ledger_hold){.session = bob, .page = 1500});
         refused_unchanged();
 }
 
 Test(pool_recover, a_hold_of_an_unknown_session) {
-        fixture.ledger.holds[9] = hold_pack(31000, small.page);
+        fixture.ledger.holds[9] =
+                hold_pack((struct ledger_hold){.session = 31000, .page = small.page});
         refused_unchanged();
 }
 
@@ -133,8 +137,8 @@ Test(pool_recover, a_session_in_no_state) {
 }
 
 Test(pool_recover, a_record_that_nobody_holds_any_more_is_freed) {
-        fixture.ledger.records[small.page] =
-                ledger_pack((struct ledger_record){1, OWNER_NONE, small.generation});
+        fixture.ledger.records[small.page] = ledger_pack((struct ledger_record){
+                .order_plus_1 = 1, .owner = OWNER_NONE, .generation = small.generation});
         cr_assert_eq(fixture_recover(&fixture), 0, "%s", fixture.fault);
         struct pool_check_report report;
         cr_assert_eq(pool_check(fixture.pool, &report), 0, "%s", report.fault);
