@@ -5,9 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAME_HEADER_BYTES     4u
-#define FRAME_REQUEST_MAX      (64u * 1024) /* message bytes of a request, header not counted */
-#define FRAME_REPLY_MAX        (1024u * 1024)
+#define FRAME_HEADER_BYTES 4u
+#define FRAME_REQUEST_MAX  (64u * 1024) /* message bytes of a request, header not counted */
+#define FRAME_REPLY_MAX    (1024u * 1024)
 
 /* Looks for a whole frame at the start of bytes. 1: *message and *message_bytes are set, and the frame
  * takes FRAME_HEADER_BYTES + *message_bytes; 0: more bytes are needed (*wanted: how many in all, header

@@ -13,12 +13,18 @@
 #include "arena.h"
 #include "status.h"
 
-#define PROTOCOL_VERSION   1u
-#define MESSAGE_BATCH_MAX  4096u /* ranges in one request */
-#define MESSAGE_ORDERS_MAX 64u
-#define MESSAGE_TOKEN_BYTES 16u
-/* An arena of this size decodes every frame that is within its cap. */
-#define MESSAGE_ARENA_REQUEST (512u * 1024)
+#define PROTOCOL_VERSION        1u
+#define MESSAGE_BATCH_MAX       4096u /* ranges in one request */
+#define MESSAGE_ORDERS_MAX      64u
+#define MESSAGE_TOKEN_BYTES     16u
+#define MESSAGE_NAME_MAX        255u /* bytes of a name or key, without the terminator */
+#define MESSAGE_TEXT_MAX        1023u /* bytes of a detail or fault; longer ones are cut when encoded */
+#define MESSAGE_ENTRIES_MAX     1024u /* clients or holds in one reply; so many always fit */
+#define MESSAGE_DESCRIPTORS_MAX 8u
+#define MESSAGE_FIELDS_MAX      16000u /* fields in one body, nested ones too; a packed array is one */
+/* An arena of this size decodes every message that is within its cap, if it was reset before. Address space: only
+ * what a message needs is touched. */
+#define MESSAGE_ARENA_REQUEST (2u * 1024 * 1024)
 #define MESSAGE_ARENA_REPLY   (8u * 1024 * 1024)
 
 /* The numbers are the field numbers in buddyd.proto, dense, and index the daemon's dispatch table. */
@@ -46,7 +52,7 @@ enum request_kind {
 #define X(name, field, number) REQUEST_##name = number,
         REQUEST_LIST(X)
 #undef X
-        REQUEST_KIND_END = 19,
+                REQUEST_KIND_END = 19,
 };
 
 /* "HELLO" … for logs and statistics; "unknown" for anything else. */
@@ -79,15 +85,15 @@ struct request_hello {
         const char *pool;
         const char *name;
         enum hello_access access;
-        uint32_t session;  /* with a token: the session to resume; 0: a new one */
+        uint32_t session;     /* with a token: the session to resume; 0: a new one */
         const uint8_t *token; /* MESSAGE_TOKEN_BYTES, or NULL */
         uint64_t cache_bytes;
 };
 
 struct request_alloc {
-        uint64_t length; /* bytes, > 0 */
-        uint32_t count;  /* 1 … MESSAGE_BATCH_MAX */
-        bool wait;       /* count must be 1 */
+        uint64_t length;    /* bytes, > 0 */
+        uint32_t count;     /* 1 … MESSAGE_BATCH_MAX */
+        bool wait;          /* count must be 1 */
         int64_t timeout_ms; /* with wait: -1 = as long as it takes */
 };
 
@@ -114,7 +120,7 @@ struct request_find {
         const char *name;
 };
 
-struct request_list { /* clients, holds */
+struct request_list {     /* clients, holds */
         uint32_t session; /* holds: only this client's; 0: all */
         uint64_t cursor;  /* 0 to begin, then what the last reply said */
         uint32_t limit;   /* entries at most; 0: the daemon's choice */
@@ -261,15 +267,17 @@ struct reply {
         };
 };
 
-/* Decodes one message (without frame header). 0; -EBADMSG: not a message, an array over its limit, or arrays of
- * different lengths; -ENOMEM: the arena is full. An unknown body gives kind NONE and the id. On failure *out is unchanged. */
+/* Decodes one message (without frame header). 0; -EBADMSG: not a message, or one over a limit: arrays (also such as differ
+ * in length), names (also with a NUL in them), fields, access; -ENOMEM: the arena is full. An unknown body gives kind
+ * NONE and the id; an unknown status is STATUS_PROTOCOL. Texts are never NULL. On failure *out is unchanged. */
 int request_decode(struct arena *arena, const uint8_t *message, size_t length, struct request *out);
 int reply_decode(struct arena *arena, const uint8_t *message, size_t length, struct reply *out);
 
-/* Bytes of the whole frame. */
+/* Bytes of the whole frame, or 0 for a message that cannot be encoded. */
 size_t request_frame_bytes(const struct request *request);
 size_t reply_frame_bytes(const struct reply *reply);
 
-/* Writes the whole frame. Returns its length, or -EMSGSIZE: it does not fit into size or is over the frame cap. */
+/* Writes the whole frame. Returns its length, or -EMSGSIZE: it does not fit into size, is over the frame cap, has
+ * an array or a name over its limit, or its kind is none that there is. A missing text is an empty one. */
 ptrdiff_t request_encode(const struct request *request, uint8_t *frame, size_t size);
 ptrdiff_t reply_encode(const struct reply *reply, uint8_t *frame, size_t size);

@@ -31,3 +31,6 @@ int status_to_errno(unsigned status);
 
 /* Status of a negative errno; STATUS_INVALID for one without a status of its own. */
 enum status status_from_errno(int error);
+
+/* What a number in a refusal means: STATUS_PROTOCOL for one that this version does not know, and for OK. */
+enum status status_from_wire(unsigned status);

@@ -1,0 +1,290 @@
+/* Replies between plain C and the wire. One table row per kind: the type of its body, how it is read
+ * and how it is written. A listing is written in pieces, since the concatenation of two messages of
+ * one type is their union: so encoding needs no memory but the stack. Stateless. */
+#include "message.h"
+
+#include <errno.h>
+
+#include "body.h"
+#include "buddyd.pb-c.h"
+#include "envelope.h"
+#include "frame.h"
+#include "message_listing.h"
+
+#define X(name, field, number)                                                                     \
+        _Static_assert((int)BUDDYD__REPLY__BODY_##name == (int)REPLY_##name,                       \
+                "numbers of buddyd.proto and message.h differ");
+REPLY_LIST(X)
+#undef X
+
+#define REPLY_KIND_END (REPLY_CHECK + 1)
+
+/* A body, or a piece of one, on its way to the wire; points into the reply and into itself. */
+union reply_body {
+        ProtobufCMessage base;
+        Buddyd__Empty empty;
+        Buddyd__Refused refused;
+        Buddyd__Ranges ranges;
+        Buddyd__Welcome welcome;
+        Buddyd__Peer peer;
+        struct stats_body stats;
+        Buddyd__Check check;
+        struct clients_body clients;
+        struct holds_body holds;
+};
+
+struct reply_row {
+        const ProtobufCMessageDescriptor *descriptor;
+        int (*read)(struct body_memory *memory, const ProtobufCMessage *body, struct reply *out);
+        int (*write)(const struct reply *reply, size_t first, union reply_body *out);
+};
+
+static int refused_read(
+        struct body_memory *memory, const ProtobufCMessage *body, struct reply *out) {
+        const Buddyd__Refused *wire = (const Buddyd__Refused *)body;
+        out->refused.status = status_from_wire(wire->status);
+        return body_text(memory, &wire->detail, MESSAGE_TEXT_MAX, &out->refused.detail);
+}
+
+static int refused_write(const struct reply *reply, size_t first, union reply_body *out) {
+        (void)first;
+        out->refused = (Buddyd__Refused)BUDDYD__REFUSED__INIT;
+        out->refused.status = reply->refused.status;
+        body_put_cut_text(reply->refused.detail, MESSAGE_TEXT_MAX, &out->refused.detail);
+        return 0;
+}
+
+static int done_read(struct body_memory *memory, const ProtobufCMessage *body, struct reply *out) {
+        (void)memory;
+        (void)body;
+        (void)out;
+        return 0;
+}
+
+static int done_write(const struct reply *reply, size_t first, union reply_body *out) {
+        (void)reply;
+        (void)first;
+        out->empty = (Buddyd__Empty)BUDDYD__EMPTY__INIT;
+        return 0;
+}
+
+static int ranges_read(
+        struct body_memory *memory, const ProtobufCMessage *body, struct reply *out) {
+        (void)memory;
+        const Buddyd__Ranges *wire = (const Buddyd__Ranges *)body;
+        return body_ranges(
+                wire->places, wire->n_places, wire->generations, wire->n_generations, &out->ranges);
+}
+
+static int ranges_write(const struct reply *reply, size_t first, union reply_body *out) {
+        (void)first;
+        out->ranges = (Buddyd__Ranges)BUDDYD__RANGES__INIT;
+        out->ranges.n_places = out->ranges.n_generations = reply->ranges.count;
+        out->ranges.places = (uint64_t *)(uintptr_t)reply->ranges.places;
+        out->ranges.generations = (uint32_t *)(uintptr_t)reply->ranges.generations;
+        return reply->ranges.count > MESSAGE_BATCH_MAX ? -EMSGSIZE : 0;
+}
+
+static int welcome_read(
+        struct body_memory *memory, const ProtobufCMessage *body, struct reply *out) {
+        (void)memory;
+        const Buddyd__Welcome *wire = (const Buddyd__Welcome *)body;
+        if (wire->n_descriptors > MESSAGE_DESCRIPTORS_MAX)
+                return -EBADMSG;
+        out->welcome = (struct reply_welcome){
+                .version = wire->version,
+                .features = wire->features,
+                .session = wire->session,
+                .page_bytes = wire->page_bytes,
+                .size_bytes = wire->size_bytes,
+                .max_size_bytes = wire->max_size_bytes,
+                .resumed = wire->resumed,
+                .descriptors = wire->descriptors,
+                .descriptor_count = wire->n_descriptors,
+        };
+        return body_token(&wire->token, &out->welcome.token);
+}
+
+static int welcome_write(const struct reply *reply, size_t first, union reply_body *out) {
+        (void)first;
+        const struct reply_welcome *welcome = &reply->welcome;
+        Buddyd__Welcome *wire = &out->welcome;
+        *wire = (Buddyd__Welcome)BUDDYD__WELCOME__INIT;
+        wire->version = welcome->version;
+        wire->features = welcome->features;
+        wire->session = welcome->session;
+        wire->page_bytes = welcome->page_bytes;
+        wire->size_bytes = welcome->size_bytes;
+        wire->max_size_bytes = welcome->max_size_bytes;
+        wire->resumed = welcome->resumed;
+        wire->n_descriptors = welcome->descriptor_count;
+        wire->descriptors = (uint32_t *)(uintptr_t)welcome->descriptors;
+        body_put_token(welcome->token, &wire->token);
+        return welcome->descriptor_count > MESSAGE_DESCRIPTORS_MAX ? -EMSGSIZE : 0;
+}
+
+static int peer_read(struct body_memory *memory, const ProtobufCMessage *body, struct reply *out) {
+        (void)memory;
+        out->peer = ((const Buddyd__Peer *)body)->session;
+        return 0;
+}
+
+static int peer_write(const struct reply *reply, size_t first, union reply_body *out) {
+        (void)first;
+        out->peer = (Buddyd__Peer)BUDDYD__PEER__INIT;
+        out->peer.session = reply->peer;
+        return 0;
+}
+
+static int stats_read(struct body_memory *memory, const ProtobufCMessage *body, struct reply *out) {
+        return stats_from_wire(memory, (const Buddyd__Stats *)body, &out->stats);
+}
+
+static int stats_write(const struct reply *reply, size_t first, union reply_body *out) {
+        (void)first;
+        return stats_to_wire(&reply->stats, &out->stats);
+}
+
+static int clients_read(
+        struct body_memory *memory, const ProtobufCMessage *body, struct reply *out) {
+        return clients_from_wire(memory, (const Buddyd__Clients *)body, &out->clients);
+}
+
+static int clients_write(const struct reply *reply, size_t first, union reply_body *out) {
+        return clients_to_wire(&reply->clients, first, &out->clients);
+}
+
+static int holds_read(struct body_memory *memory, const ProtobufCMessage *body, struct reply *out) {
+        return holds_from_wire(memory, (const Buddyd__Holds *)body, &out->holds);
+}
+
+static int holds_write(const struct reply *reply, size_t first, union reply_body *out) {
+        return holds_to_wire(&reply->holds, first, &out->holds);
+}
+
+static int check_read(struct body_memory *memory, const ProtobufCMessage *body, struct reply *out) {
+        const Buddyd__Check *wire = (const Buddyd__Check *)body;
+        out->check = (struct reply_check){
+                .pages = wire->pages,
+                .chunks = wire->chunks,
+                .records = wire->records,
+                .live_blocks = wire->live_blocks,
+                .holds = wire->holds,
+                .keys = wire->keys,
+                .sessions = wire->sessions,
+                .free_blocks = wire->free_blocks,
+                .microseconds = wire->microseconds,
+        };
+        return body_text(memory, &wire->fault, MESSAGE_TEXT_MAX, &out->check.fault);
+}
+
+static int check_write(const struct reply *reply, size_t first, union reply_body *out) {
+        (void)first;
+        const struct reply_check *check = &reply->check;
+        Buddyd__Check *wire = &out->check;
+        *wire = (Buddyd__Check)BUDDYD__CHECK__INIT;
+        wire->pages = check->pages;
+        wire->chunks = check->chunks;
+        wire->records = check->records;
+        wire->live_blocks = check->live_blocks;
+        wire->holds = check->holds;
+        wire->keys = check->keys;
+        wire->sessions = check->sessions;
+        wire->free_blocks = check->free_blocks;
+        wire->microseconds = check->microseconds;
+        body_put_cut_text(check->fault, MESSAGE_TEXT_MAX, &wire->fault);
+        return 0;
+}
+
+static const struct reply_row rows[REPLY_KIND_END] = {
+        [REPLY_REFUSED] = {&buddyd__refused__descriptor, refused_read, refused_write},
+        [REPLY_DONE] = {&buddyd__empty__descriptor, done_read, done_write},
+        [REPLY_RANGES] = {&buddyd__ranges__descriptor, ranges_read, ranges_write},
+        [REPLY_WELCOME] = {&buddyd__welcome__descriptor, welcome_read, welcome_write},
+        [REPLY_PEER] = {&buddyd__peer__descriptor, peer_read, peer_write},
+        [REPLY_STATS] = {&buddyd__stats__descriptor, stats_read, stats_write},
+        [REPLY_CLIENTS] = {&buddyd__clients__descriptor, clients_read, clients_write},
+        [REPLY_HOLDS] = {&buddyd__holds__descriptor, holds_read, holds_write},
+        [REPLY_CHECK] = {&buddyd__check__descriptor, check_read, check_write},
+};
+
+static const struct reply_row *row_of(unsigned kind) {
+        return kind < REPLY_KIND_END && rows[kind].descriptor ? &rows[kind] : NULL;
+}
+
+int reply_decode(struct arena *arena, const uint8_t *message, size_t length, struct reply *out) {
+        struct envelope envelope;
+        if (envelope_read(message, length, REPLY_KIND_END, &envelope) < 0)
+                return -EBADMSG;
+        struct reply reply;
+        reply.id = envelope.id;
+        reply.kind = (enum reply_kind)envelope.kind;
+        const struct reply_row *row = row_of(envelope.kind);
+        if (row) {
+                struct body_memory memory = {.arena = arena};
+                ProtobufCMessage *body;
+                int error = body_unpack(
+                        &memory, row->descriptor, envelope.body, envelope.body_bytes, &body);
+                if (error == 0)
+                        error = row->read(&memory, body, &reply);
+                if (error < 0)
+                        return error;
+        }
+        *out = reply;
+        return 0;
+}
+
+static size_t reply_entries(const struct reply *reply) {
+        switch (reply->kind) {
+        case REPLY_CLIENTS:
+                return reply->clients.count;
+        case REPLY_HOLDS:
+                return reply->holds.count;
+        default:
+                return 0;
+        }
+}
+
+/* Message bytes, or -EMSGSIZE; *body is the last piece of the body. */
+static ptrdiff_t reply_measure(
+        const struct reply *reply, union reply_body *body, size_t *body_bytes) {
+        const struct reply_row *row = row_of(reply->kind);
+        size_t entries = reply_entries(reply), first = 0, sum = 0;
+        if (!row || entries > MESSAGE_ENTRIES_MAX)
+                return -EMSGSIZE;
+        do {
+                if (row->write(reply, first, body) < 0)
+                        return -EMSGSIZE;
+                sum += protobuf_c_message_get_packed_size(&body->base);
+                first += LISTING_PIECE;
+        } while (first < entries);
+        size_t bytes = envelope_bytes(reply->id, reply->kind, sum);
+        *body_bytes = sum;
+        return bytes > FRAME_REPLY_MAX ? -EMSGSIZE : (ptrdiff_t)bytes;
+}
+
+size_t reply_frame_bytes(const struct reply *reply) {
+        union reply_body body;
+        size_t body_bytes;
+        ptrdiff_t bytes = reply_measure(reply, &body, &body_bytes);
+        return bytes < 0 ? 0 : FRAME_HEADER_BYTES + (size_t)bytes;
+}
+
+ptrdiff_t reply_encode(const struct reply *reply, uint8_t *frame, size_t size) {
+        union reply_body body;
+        size_t body_bytes;
+        ptrdiff_t bytes = reply_measure(reply, &body, &body_bytes);
+        if (bytes < 0 || size < FRAME_HEADER_BYTES + (size_t)bytes)
+                return -EMSGSIZE;
+        frame_header(frame, (size_t)bytes);
+        uint8_t *at =
+                envelope_write(frame + FRAME_HEADER_BYTES, reply->id, reply->kind, body_bytes);
+        size_t entries = reply_entries(reply), first = 0;
+        do {
+                if (entries > LISTING_PIECE)
+                        rows[reply->kind].write(reply, first, &body);
+                at += protobuf_c_message_pack(&body.base, at);
+                first += LISTING_PIECE;
+        } while (first < entries);
+        return (ptrdiff_t)FRAME_HEADER_BYTES + bytes;
+}
