@@ -1,0 +1,103 @@
+/* Words of argv to an invocation, one at a time; then whether they fit together. */
+#include "arguments.h"
+
+#include <string.h>
+
+#include "complain.h"
+
+struct cursor {
+        int argc;
+        char *const *argv;
+        int next;
+};
+
+static enum option_id option_find(const char *name, size_t length) {
+        for (enum option_id id = 0; id < OPTION_COUNT; id++)
+                if (strlen(options[id].name) == length &&
+                        memcmp(options[id].name, name, length) == 0)
+                        return id;
+        return OPTION_COUNT;
+}
+
+/* Takes the option in word, and its argument from the next word if that is where it is. */
+static enum exit_status option_take(
+        struct cursor *cursor, const char *word, struct invocation *out) {
+        const char *name = word + 2;
+        size_t length = strcspn(name, "=");
+        const char *value = name[length] == '=' ? name + length + 1 : NULL;
+        enum option_id id = strcmp(word, "-h") == 0 ? OPTION_HELP : option_find(name, length);
+
+        if (id == OPTION_COUNT || word[0] != '-' || (word[1] != '-' && id != OPTION_HELP))
+                return complain(EXIT_USAGE, "unknown option \"%s\"; see buddyctl --help", word);
+        if (!options[id].placeholder) {
+                if (value)
+                        return complain(EXIT_USAGE, "--%s takes no argument", options[id].name);
+                out->values[id] = "";
+                return EXIT_DONE;
+        }
+        if (!value && cursor->next < cursor->argc)
+                value = cursor->argv[cursor->next++];
+        if (!value || value[0] == '\0')
+                return complain(
+                        EXIT_USAGE, "--%s needs %s", options[id].name, options[id].placeholder);
+        out->values[id] = value;
+        return EXIT_DONE;
+}
+
+static enum exit_status operand_take(const char *word, struct invocation *out) {
+        if (!out->command) {
+                out->command = command_find(word);
+                if (!out->command)
+                        return complain(
+                                EXIT_USAGE, "unknown command \"%s\"; see buddyctl --help", word);
+                return EXIT_DONE;
+        }
+        if (!out->command->operand || out->operand)
+                return complain(EXIT_USAGE,
+                        "%s: unexpected argument \"%s\"; see buddyctl %s --help",
+                        out->command->name, word, out->command->name);
+        out->operand = word;
+        return EXIT_DONE;
+}
+
+/* Whether the parts, each fine alone, make one invocation. */
+static enum exit_status invocation_judge(const struct invocation *invocation) {
+        const struct command *command = invocation->command;
+        if (invocation_has(invocation, OPTION_HELP) || invocation_has(invocation, OPTION_VERSION))
+                return EXIT_DONE;
+        if (!command)
+                return complain(EXIT_USAGE, "which command? see buddyctl --help");
+        for (enum option_id id = 0; id < OPTION_COUNT; id++)
+                if (invocation_has(invocation, id) && !command_takes(command, id))
+                        return complain(EXIT_USAGE, "%s takes no --%s; see buddyctl %s --help",
+                                command->name, options[id].name, command->name);
+        if (command->operand && !invocation->operand)
+                return complain(EXIT_USAGE, "%s needs %s; see buddyctl %s --help", command->name,
+                        command->operand, command->name);
+        return EXIT_DONE;
+}
+
+enum exit_status arguments_parse(int argc, char *const argv[], struct invocation *out) {
+        struct invocation invocation = {0};
+        struct cursor cursor = {.argc = argc, .argv = argv, .next = 1};
+        bool options_ended = false;
+
+        while (cursor.next < argc) {
+                const char *word = argv[cursor.next++];
+                enum exit_status status;
+                if (!options_ended && strcmp(word, "--") == 0) {
+                        options_ended = true;
+                        continue;
+                }
+                if (!options_ended && word[0] == '-' && word[1] != '\0')
+                        status = option_take(&cursor, word, &invocation);
+                else
+                        status = operand_take(word, &invocation);
+                if (status != EXIT_DONE)
+                        return status;
+        }
+        enum exit_status status = invocation_judge(&invocation);
+        if (status == EXIT_DONE)
+                *out = invocation;
+        return status;
+}

@@ -1,0 +1,72 @@
+# Completion of buddyctl for bash.
+
+# Ids and offsets that the running daemon knows; nothing while there is none.
+_buddyctl_ids() {
+        buddyctl "$@" clients --json 2>/dev/null |
+                tr '{' '\n' | sed -n 's/^"id":\([0-9]*\),.*/\1/p'
+}
+
+_buddyctl_offsets() {
+        buddyctl "$@" ranges --client 1 --json 2>/dev/null |
+                tr '{' '\n' | sed -n 's/^"offset":\([0-9]*\),.*/\1/p'
+}
+
+_buddyctl() {
+        local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+        local command= word i
+        local -a connection=()
+        COMPREPLY=()
+
+        for ((i = 1; i < COMP_CWORD; i++)); do
+                word=${COMP_WORDS[i]}
+                case $word in
+                --socket | --pool)
+                        ((i + 1 < COMP_CWORD)) && connection+=("$word" "${COMP_WORDS[i + 1]}")
+                        ((i++))
+                        ;;
+                --watch | --sort | --client | --seconds)
+                        ((i++))
+                        ;;
+                -*) ;;
+                *)
+                        [[ -z $command ]] && command=$word
+                        ;;
+                esac
+        done
+
+        case $previous in
+        --socket)
+                compopt -o filenames 2>/dev/null
+                mapfile -t COMPREPLY < <(compgen -f -- "$current")
+                return
+                ;;
+        --sort)
+                mapfile -t COMPREPLY < <(compgen -W 'id name pid uid held cached waiting' -- "$current")
+                return
+                ;;
+        --client)
+                mapfile -t COMPREPLY < <(compgen -W "$(_buddyctl_ids "${connection[@]}")" -- "$current")
+                return
+                ;;
+        --pool | --watch | --seconds)
+                return
+                ;;
+        esac
+
+        local options='--socket --pool --help --version'
+        case $command in
+        '')
+                [[ $current != -* ]] && options='ping stats orders clients ranges alloc free check bench'
+                ;;
+        stats) options+=' --json --watch' ;;
+        clients) options+=' --json --sort' ;;
+        ranges) options+=' --json --client' ;;
+        bench) options+=' --json --seconds --unpinned' ;;
+        *) options+=' --json' ;;
+        esac
+        if [[ $command == free && $current != -* ]]; then
+                options=$(_buddyctl_offsets "${connection[@]}")
+        fi
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
+}
+complete -F _buddyctl buddyctl

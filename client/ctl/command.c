@@ -1,0 +1,114 @@
+/* The table of commands and the table of options, and the help that is made of them. */
+#include "command.h"
+
+#include <string.h>
+
+#define EVERY_COMMAND                                                                              \
+        (OPTION_BIT(OPTION_SOCKET) | OPTION_BIT(OPTION_POOL) | OPTION_BIT(OPTION_HELP) |           \
+                OPTION_BIT(OPTION_VERSION))
+
+const struct option options[OPTION_COUNT] = {
+        [OPTION_SOCKET] = {"socket", "PATH",
+                "the daemon's socket (else $BUDDYD_SOCKET, else the usual place)"},
+        [OPTION_POOL] = {"pool", "NAME", "the pool (else \"default\")"},
+        [OPTION_HELP] = {"help", NULL, "show this help"},
+        [OPTION_VERSION] = {"version", NULL, "show the version"},
+        [OPTION_JSON] = {"json", NULL, "print JSON"},
+        [OPTION_WATCH] = {"watch", "SECS", "again every SECS seconds until interrupted"},
+        [OPTION_SORT] = {"sort", "KEY", "id, name, pid, uid, held, cached or waiting"},
+        [OPTION_CLIENT] = {"client", "ID", "only what this client holds"},
+        [OPTION_SECONDS] = {"seconds", "SECS", "how long to measure in all (else 3)"},
+        [OPTION_UNPINNED] = {"unpinned", NULL, "leave the CPUs of daemon and client as they are"},
+};
+
+static const struct command commands[] = {
+        {"ping", "one round trip to the daemon, and its time", NULL, OPTION_BIT(OPTION_JSON),
+                "From the request to its reply, on a connection that stands already.\n", cmd_ping},
+        {"stats", "the pool at a glance", NULL, OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_WATCH),
+                "Totals count since the daemon's start. held + cached + free = size.\n"
+                "With --watch and --json, one object a line.\n",
+                cmd_stats},
+        {"orders", "free and held blocks of each size, and fragmentation", NULL,
+                OPTION_BIT(OPTION_JSON),
+                "unusable:       how much of the free memory cannot serve this block size, 0 to "
+                "1.\n"
+                "fragmentation:  why it cannot be served: towards 0 for lack of memory, towards 1\n"
+                "                for fragmentation; -1 while it can be.\n",
+                cmd_orders},
+        {"clients", "who is connected", NULL, OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_SORT),
+                "Sorted by id; by held, cached or waiting, the largest comes first.\n",
+                cmd_clients},
+        {"ranges", "every held range with holder, age and length", NULL,
+                OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_CLIENT),
+                "Offsets are bytes from the segment's base, as \"free\" takes them.\n", cmd_ranges},
+        {"alloc", "hold a range by hand", "BYTES", OPTION_BIT(OPTION_JSON),
+                "BYTES takes K, M, G, T (powers of two). The range is held by the operator, also\n"
+                "when this command has ended, until \"free OFFSET\".\n",
+                cmd_alloc},
+        {"free", "return a range that was held by hand", "OFFSET", OPTION_BIT(OPTION_JSON),
+                "OFFSET as \"alloc\" printed it: decimal, 0x..., or with K, M, G, T.\n"
+                "Only the operator's hold is dropped, never a client's.\n",
+                cmd_free},
+        {"check", "walk every invariant of the live pool", NULL, OPTION_BIT(OPTION_JSON),
+                "Prints what was checked; exit status 4 and the fault if something does not hold.\n"
+                "Requests wait while it runs.\n",
+                cmd_check},
+        {"bench", "measure this machine: socket and request round trips, batches", NULL,
+                OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_SECONDS) | OPTION_BIT(OPTION_UNPINNED),
+                "Runs against the daemon and its pool, holds at most 64 pages and leaves none.\n"
+                "Daemon, client and the bare socket's other end share one CPU while it runs, if\n"
+                "that is permitted; the daemon's own setting comes back at the end.\n",
+                cmd_bench},
+};
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+const struct command *command_find(const char *name) {
+        for (size_t i = 0; i < COMMAND_COUNT; i++)
+                if (strcmp(commands[i].name, name) == 0)
+                        return &commands[i];
+        return NULL;
+}
+
+bool command_takes(const struct command *command, enum option_id option) {
+        unsigned taken = EVERY_COMMAND | (command ? command->options : 0);
+        return (taken & OPTION_BIT(option)) != 0;
+}
+
+static void help_options(FILE *out, const struct command *command) {
+        fputs("\nOptions:\n", out);
+        for (enum option_id id = 0; id < OPTION_COUNT; id++) {
+                const struct option *option = &options[id];
+                if (!command_takes(command, id))
+                        continue;
+                int width = fprintf(out, "  --%s%s%s", option->name, option->placeholder ? " " : "",
+                        option->placeholder ? option->placeholder : "");
+                fprintf(out, "%*s%s\n", width < 18 ? 18 - width : 1, "", option->help);
+        }
+}
+
+static void help_tool(FILE *out) {
+        fputs("Usage: buddyctl [--socket PATH] [--pool NAME] COMMAND ...\n\n"
+              "Looks into the shared memory pools of a running buddyd, and operates them.\n\n"
+              "Commands:\n",
+                out);
+        for (size_t i = 0; i < COMMAND_COUNT; i++)
+                fprintf(out, "  %s %-*s%s\n", commands[i].name, 15 - (int)strlen(commands[i].name),
+                        commands[i].operand ? commands[i].operand : "", commands[i].summary);
+        help_options(out, NULL);
+        fputs("\n\"buddyctl COMMAND --help\" tells more, and each command that prints data takes "
+              "--json.\n"
+              "Exit status: 0 done, 1 refused, 2 usage, 3 daemon unreachable, 4 a check found a "
+              "fault.\n",
+                out);
+}
+
+void command_help(FILE *out, const struct command *command) {
+        if (!command) {
+                help_tool(out);
+                return;
+        }
+        fprintf(out, "Usage: buddyctl %s [OPTION...]%s%s\n\nbuddyctl %s: %s.\n\n%s", command->name,
+                command->operand ? " " : "", command->operand ? command->operand : "",
+                command->name, command->summary, command->details);
+        help_options(out, command);
+}
