@@ -8,8 +8,8 @@
  *
  * Every function may be called from any thread at any time, but for init and deinit. The caller
  * owns what it was granted: that a block is freed once, whole and by its owner is the ledger's to
- * check (pool.h); a free that overlaps a free block of the same order or above is refused here too
- * wherever that costs nothing, and found by buddy_check. */
+ * check (pool.h). Here a free is refused where that costs nothing, a run always, and what went
+ * wrong nevertheless is found by buddy_check. */
 #pragma once
 
 #include <stdalign.h>
@@ -21,13 +21,14 @@
 
 struct buddy_order {
         alignas(64) struct spinlock lock; /* guards the fields below */
-        struct bitmap free;               /* bit i: block i of this order is free */
         uint64_t free_blocks;             /* number of bits set */
+        struct bitmap free;               /* bit i: block i of this order is free */
 };
 
 struct buddy {
-        alignas(64) _Atomic uint32_t lowest[ORDER_COUNT]; /* first page of the lowest free block, or
-                                     PAGE_NONE: written under the order's lock, read without as a hint */
+        /* Per order: page << 8 | order of the lowest free block, page PAGE_NONE if there is none, so that the
+         * least of several says which order it is of. Written under the order's lock, read without as a hint. */
+        alignas(64) _Atomic uint64_t lowest[ORDER_COUNT];
         struct buddy_order orders[ORDER_COUNT];
         uint32_t pages_max;             /* page indexes are below this; fixed */
         unsigned order_count;           /* orders that can exist below pages_max; fixed */
@@ -54,12 +55,17 @@ void buddy_deinit(struct buddy *buddy);
  * -EINVAL: empty or beyond pages_max; -EEXIST: a page of it is free already. */
 int buddy_add_region(struct buddy *buddy, uint64_t first_page, uint64_t page_count);
 
+/* Counts pages that are managed but granted already, for an allocator that is rebuilt: only the free
+ * pages between them are added as regions. */
+void buddy_add_granted(struct buddy *buddy, uint64_t page_count);
+
 /* Grants one block of 2^order pages, the one at the lowest address that serves.
  * -EINVAL: no such order; -ENOMEM: none is free now. */
 int buddy_alloc(struct buddy *buddy, unsigned order, uint32_t *page);
 
-/* Grants count blocks of one order or none, one lock acquisition per source block and not per
- * block. Pages come in ascending order within each source block. */
+/* Grants count blocks of one order or none: the pages, in ascending order, that as many single grants would give.
+ * Each lock is taken at most once and kept until the end, so whether there is enough is known before
+ * anything is taken. pages is not written unless it is. Errors as buddy_alloc. */
 int buddy_alloc_many(struct buddy *buddy, unsigned order, size_t count, uint32_t *pages);
 
 /* Grants the smallest block that holds page_count pages at an alignment of align_pages (a power of
@@ -75,10 +81,13 @@ int buddy_claim(struct buddy *buddy, uint64_t first_page, uint64_t page_count);
 
 /* Returns one block and merges it upwards as far as its buddies are free.
  * -EINVAL: no such order, or a page that is not a multiple of its size or out of range;
- * -ESTALE: the block is already free (nothing is changed). */
+ * -ESTALE: exactly this block is free (nothing is changed). Pages that are free in another shape, as
+ * part of a larger block, are not noticed: who cannot be sure asks buddy_is_free or uses buddy_free_range. */
 int buddy_free(struct buddy *buddy, uint32_t page, unsigned order);
 
-/* Returns a run of pages that was claimed or granted, of any position and length. */
+/* Returns a run of pages that was claimed or granted, of any position and length. -EINVAL: empty or out
+ * of range; -ESTALE: a page of it is free (nothing is changed). Holds every order's lock, so buddy_free
+ * is the faster way back for what is one block. */
 int buddy_free_range(struct buddy *buddy, uint64_t first_page, uint64_t page_count);
 
 /* Consistent totals of all orders at one instant; holds every order's lock. */

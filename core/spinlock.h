@@ -19,16 +19,23 @@ static inline void spinlock_relax(void) {
 #endif
 }
 
-static inline void spinlock_lock(struct spinlock *lock) {
+/* The rest of spinlock_lock, kept out of its callers' straight line. */
+__attribute__((noinline, cold, unused)) static void spinlock_wait(struct spinlock *lock) {
         unsigned spins = 0;
-        while (atomic_exchange_explicit(&lock->held, 1, memory_order_acquire)) {
+        do {
                 while (atomic_load_explicit(&lock->held, memory_order_relaxed)) {
                         if (++spins < 64)
                                 spinlock_relax();
                         else
                                 sched_yield();
                 }
-        }
+        } while (atomic_exchange_explicit(&lock->held, 1, memory_order_acquire));
+}
+
+static inline void spinlock_lock(struct spinlock *lock) {
+        if (__builtin_expect(
+                    atomic_exchange_explicit(&lock->held, 1, memory_order_acquire) != 0, 0))
+                spinlock_wait(lock);
 }
 
 static inline void spinlock_unlock(struct spinlock *lock) {
