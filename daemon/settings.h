@@ -30,13 +30,13 @@ struct pool_settings {
 };
 
 struct settings {
-        char *socket_path; /* owned */
+        char *socket_path;        /* owned; "" if none is known and one is inherited */
         bool socket_path_default; /* neither asked for nor in the environment: its folder may be made */
-        mode_t socket_mode; /* 0600 unless set */
+        mode_t socket_mode;       /* 0600 unless set */
         bool socket_group_set;
         gid_t socket_group;
-        unsigned workers; /* worker loops; at least 1 */
-        bool reset;       /* throw away what a predecessor left */
+        unsigned workers;            /* worker loops; at least 1 */
+        bool reset;                  /* throw away what a predecessor left */
         struct pool_settings *pools; /* owned; at least one, names differ */
         size_t pool_count;
 };

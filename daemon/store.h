@@ -4,26 +4,31 @@
 #pragma once
 
 #include "core/pool.h"
+#include "reserve.h"
 #include "settings.h"
 
 struct store {
         struct pool_settings settings;
-        struct pool *pool;     /* owned */
-        int segment_fd;        /* read-write; owned */
+        struct pool *pool;        /* owned */
+        int segment_fd;           /* read-write; owned */
         int segment_fd_read_only; /* the same segment opened read-only; owned */
-        int ledger_fd;         /* owned; bears the lock */
-        bool taken_over;       /* a predecessor's state was found */
-        uint64_t restarts;     /* how often this pool was taken over so far */
+        int ledger_fd;            /* owned; posix-shm: bears the lock */
+        int lock_fd;              /* memfd: an empty named object that bears the lock; owned */
+        bool lock_made;           /* the object that bears the lock is this daemon's to remove */
+        bool made;                /* segment and ledger are, too, as far as they exist */
+        bool taken_over;          /* a predecessor's state was found */
+        uint64_t restarts;        /* how often this pool was taken over so far */
         struct ledger ledger;
-        void *ledger_memory;   /* owned mapping */
+        void *ledger_memory; /* owned mapping */
         uint64_t ledger_bytes;
-        _Atomic uint64_t *committed; /* lazy: one bit per 2 MiB of segment that is reserved; owned */
+        struct reserve_map reserved; /* lazy: which parts of the segment are backed by memory */
 };
 
-/* Opens or creates. 0; -errno after one logged line that names cause and mend. */
+/* Opens or creates. 0; -errno after one logged line that names cause and mend; -ECANCELED, without a
+ * line, if a stop was asked for meanwhile. A refused one leaves things as they were. */
 int store_open(const struct pool_settings *settings, bool reset, struct store **out);
 
-/* Clean stop: removes segment and ledger unless they are to be kept. NULL is fine. */
+/* Removes segment and ledger unless they are to be kept (memfds end in any case). NULL is fine. */
 void store_close(struct store *store, bool keep);
 
 /* Bytes of the segment that are backed by memory now. */

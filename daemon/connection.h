@@ -1,0 +1,81 @@
+/* One client's socket: receives, runs whole requests, sends, closes. It owns the descriptors and what is
+ * kept of input and output; it is freed by the last of its handles' close callbacks and nowhere else.
+ *
+ *   GREETING → OPEN → PARTING → LEAVING → CLOSED
+ *
+ * Any state may go to LEAVING (nothing is read any more; closes once all is sent) and to CLOSED. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "list.h"
+#include "output.h"
+#include "peer.h"
+#include "proto/message.h"
+
+struct arrival;
+struct served_pool;
+struct session;
+struct worker;
+
+enum connection_state {
+        CONNECTION_GREETING, /* no hello yet */
+        CONNECTION_OPEN,
+        CONNECTION_PARTING, /* said goodbye; the reply comes when all is returned */
+        CONNECTION_LEAVING,
+        CONNECTION_CLOSED,
+};
+
+struct connection {
+        struct worker *worker;
+        struct link in_worker, in_watched, in_runnable;
+        struct peer peer;
+        int fd;
+        enum connection_state state;
+        int events;                 /* that the socket is polled for */
+        struct served_pool *served; /* after hello */
+        struct session *session;    /* owned; NULL before hello, after goodbye, for an observer */
+        struct session *parting;    /* whose reclaim we wait for; the worker's */
+        struct output output;
+        uint8_t *input; /* owned; received and not run */
+        size_t input_bytes;
+        uint64_t input_since_ms;  /* when the first of them came */
+        uint64_t output_since_ms; /* when the socket last took something of what waits */
+        uint64_t accepted_ms;
+        uint64_t received_ns; /* when what is being run was received */
+        unsigned open_handles;
+        uv_poll_t socket, process;
+};
+
+/* Starts serving; takes the descriptors. 0 or -errno, with nothing left behind. */
+int connection_new(struct worker *worker, const struct arrival *arrival);
+
+/* Encodes a reply. It is sent at the end of the turn. */
+void connection_reply(struct connection *connection, const struct reply *reply);
+
+/* As connection_reply, with a descriptor that stays open as long as the daemon runs. */
+void connection_reply_with(
+        struct connection *connection, const struct reply *reply, int descriptor);
+
+/* Sends what was encoded for whoever it was encoded for. */
+void connection_flush(struct worker *worker);
+
+/* Nothing is read from it any more; closed once all is sent. */
+void connection_leave(struct connection *connection);
+
+/* Not a client of ours: tells it and us why, once, and leaves. */
+void connection_reject(struct connection *connection, const char *reason);
+
+/* All that it held is returned: answers the goodbye of this id and leaves. */
+void connection_farewell(struct connection *connection, uint64_t id);
+
+/* Closes at once. reason is logged unless NULL. */
+void connection_close(struct connection *connection, const char *reason);
+
+/* Goes on with requests that were received before. */
+void connection_resume(struct connection *connection);
+
+/* Closes it if it ran out of time. True: it need not be watched any more (or is closed). */
+bool connection_expire(struct connection *connection, uint64_t now_ms);

@@ -1,0 +1,40 @@
+/* One function per request; see dispatch.h for what they have in common. */
+#pragma once
+
+#include "dispatch.h"
+
+/* Refuses with one line of reason. */
+enum status call_refuse(struct call *call, enum status status, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+
+/* handle_session.c */
+request_handler handle_ping, handle_hello, handle_goodbye;
+/* handle_ranges.c */
+request_handler handle_alloc, handle_release;
+/* handle_sharing.c */
+request_handler handle_attach, handle_give, handle_lookup, handle_publish, handle_unpublish,
+        handle_find;
+/* handle_looking.c */
+request_handler handle_stats, handle_clients, handle_holds, handle_check;
+/* handle_operator.c */
+request_handler handle_hold, handle_unhold;
+
+/* What several nouns need: ranges between the wire and the pool. */
+
+/* The order for a length. */
+enum status call_order(struct call *call, uint64_t length, unsigned *order);
+
+/* The block that a range names. */
+enum status call_block(struct call *call, const struct message_range *range, struct block *out);
+
+/* The blocks that many ranges name, in the worker's scratch. */
+enum status call_blocks(struct call *call, const struct message_ranges *ranges);
+
+/* Answers with blocks, which are in the worker's scratch or the only one. */
+void call_reply_blocks(struct call *call, const struct block *blocks, size_t count);
+
+/* Refuses as a failed operation on a block says. */
+enum status call_refuse_block(struct call *call, int error, struct block block);
+
+/* Memory came back: serves waiters. */
+void call_freed(struct call *call);

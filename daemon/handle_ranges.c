@@ -1,0 +1,204 @@
+/* alloc and release, and what all requests about ranges have in common. */
+#include "handle.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "session.h"
+#include "size_text.h"
+#include "wait.h"
+#include "worker.h"
+
+#define PLACE_ORDER_MASK UINT64_C(0xfff)
+
+/* ---- Between the wire and the pool ---- */
+
+enum status call_order(struct call *call, uint64_t length, unsigned *order) {
+        int error = pool_order_for(call->served->pool, length, order);
+        if (error == -E2BIG) {
+                uint64_t pages = pool_pages_max(call->served->pool);
+                struct size_text most = size_text(call->served->page_bytes << log2_floor(pages));
+                return call_refuse(call, STATUS_TOO_BIG,
+                        "%s is longer than this pool can ever grant: at most %s",
+                        size_text(length).text, most.text);
+        }
+        if (error)
+                return call_refuse(call, STATUS_INVALID, "a range has at least one byte");
+        return STATUS_OK;
+}
+
+enum status call_block(struct call *call, const struct message_range *range, struct block *out) {
+        int error = pool_block_at(
+                call->served->pool, range->offset, range->length, range->generation, out);
+        if (error)
+                return call_refuse(call, STATUS_INVALID,
+                        "offset %" PRIu64 ", length %" PRIu64 " is no range of this pool",
+                        range->offset, range->length);
+        return STATUS_OK;
+}
+
+enum status call_blocks(struct call *call, const struct message_ranges *ranges) {
+        struct block *blocks = call->worker->scratch->blocks;
+        if (ranges->count > MESSAGE_BATCH_MAX)
+                return call_refuse(call, STATUS_INVALID, "%zu ranges: at most %u in one request",
+                        ranges->count, MESSAGE_BATCH_MAX);
+        for (size_t i = 0; i < ranges->count; i++) {
+                uint64_t order = ranges->places[i] & PLACE_ORDER_MASK;
+                struct message_range range = {
+                        .offset = ranges->places[i] & ~PLACE_ORDER_MASK,
+                        .length = order < ORDER_COUNT ? call->served->page_bytes << order : 0,
+                        .generation = ranges->generations[i],
+                };
+                enum status status = call_block(call, &range, &blocks[i]);
+                if (status != STATUS_OK)
+                        return status;
+        }
+        return STATUS_OK;
+}
+
+void call_reply_blocks(struct call *call, const struct block *blocks, size_t count) {
+        struct worker_scratch *scratch = call->worker->scratch;
+        for (size_t i = 0; i < count; i++) {
+                scratch->places[i] = served_pool_place(call->served, blocks[i]);
+                scratch->generations[i] = blocks[i].generation;
+        }
+        call->reply.kind = REPLY_RANGES;
+        call->reply.ranges = (struct message_ranges){
+                .places = scratch->places, .generations = scratch->generations, .count = count};
+}
+
+enum status call_refuse_block(struct call *call, int error, struct block block) {
+        uint64_t offset = block.page * call->served->page_bytes;
+        switch (error) {
+        case -ESTALE:
+                return call_refuse(call, STATUS_STALE,
+                        "the range at offset %" PRIu64 ", generation %" PRIu32
+                        " is not held by this client (any more)",
+                        offset, block.generation);
+        case -EINVAL:
+                return call_refuse(call, STATUS_INVALID,
+                        "no range of %s was granted at offset %" PRIu64,
+                        size_text(call->served->page_bytes << block.order).text, offset);
+        case -ENOSPC:
+                return call_refuse(call, STATUS_NO_SPACE, "the table of shared holds is full");
+        default:
+                return call_refuse(call, status_from_errno(error), "refused by the pool");
+        }
+}
+
+void call_freed(struct call *call) {
+        waiters_serve(&call->served->waiters);
+}
+
+/* ---- alloc ---- */
+
+static enum status alloc_refuse(struct call *call, int error, unsigned order, size_t count) {
+        if (error != -ENOMEM)
+                return call_refuse(call, status_from_errno(error), "the session is closing");
+        statistics_count(&worker_statistics(call->worker, call->served)->no_space, 1);
+        /* What a failed batch held for a moment may be what somebody waits for. */
+        call_freed(call);
+        served_pool_explain(call->served, order, count, call->detail);
+        return STATUS_NO_SPACE;
+}
+
+static void alloc_count(struct call *call, unsigned order, size_t count) {
+        statistics_grant(worker_statistics(call->worker, call->served), count,
+                call->request->alloc.length, call->served->page_bytes << order);
+}
+
+static enum status alloc_at_once(struct call *call, unsigned order, size_t count) {
+        struct block *blocks = call->worker->scratch->blocks;
+        struct pool *pool = call->served->pool;
+        int error = count == 1 ? pool_grant(pool, call->session->id, order, blocks)
+                               : pool_grant_many(pool, call->session->id, order, count, blocks);
+        if (error)
+                return alloc_refuse(call, error, order, count);
+        alloc_count(call, order, count);
+        call_reply_blocks(call, blocks, count);
+        return STATUS_OK;
+}
+
+static enum status alloc_wait_refuse(struct call *call, int error, unsigned order) {
+        if (error == -ETIMEDOUT) {
+                served_pool_explain(call->served, order, 1, call->detail);
+                return STATUS_TIMED_OUT;
+        }
+        if (error == -EBUSY)
+                return call_refuse(
+                        call, STATUS_BUSY, "too many allocs of this client wait already");
+        return call_refuse(call, status_from_errno(error), "the daemon cannot queue this alloc");
+}
+
+static enum status alloc_wait(struct call *call, unsigned order) {
+        const struct request_alloc *alloc = &call->request->alloc;
+        struct waiters *waiters = &call->served->waiters;
+        struct block block;
+        int error = -ENOMEM;
+        /* With nobody in line this alloc is the head of its own. */
+        if (waiters_count(waiters) == 0)
+                error = pool_grant(call->served->pool, call->session->id, order, &block);
+        if (error == -ENOMEM) {
+                struct wait_request request = {.id = call->request->id,
+                        .length = alloc->length,
+                        .order = order,
+                        .timeout_ms = alloc->timeout_ms};
+                int result = wait_begin(call->session, &request, &block);
+                if (result == 0)
+                        call->reply.kind = REPLY_NONE;
+                if (result <= 0)
+                        return result == 0 ? STATUS_OK : alloc_wait_refuse(call, result, order);
+                error = 0;
+        }
+        if (error)
+                return alloc_wait_refuse(call, error, order);
+        alloc_count(call, order, 1);
+        call_reply_blocks(call, &block, 1);
+        return STATUS_OK;
+}
+
+enum status handle_alloc(struct call *call) {
+        const struct request_alloc *alloc = &call->request->alloc;
+        if (alloc->count == 0 || alloc->count > MESSAGE_BATCH_MAX)
+                return call_refuse(call, STATUS_INVALID, "count is %" PRIu32 ": 1 to %u are served",
+                        alloc->count, MESSAGE_BATCH_MAX);
+        if (alloc->wait && (alloc->count != 1 || alloc->timeout_ms < -1))
+                return call_refuse(call, STATUS_INVALID,
+                        alloc->count != 1 ? "only single ranges can be waited for"
+                                          : "a timeout is -1 or more milliseconds");
+        unsigned order;
+        enum status status = call_order(call, alloc->length, &order);
+        if (status != STATUS_OK)
+                return status;
+        return alloc->wait ? alloc_wait(call, order) : alloc_at_once(call, order, alloc->count);
+}
+
+/* ---- release ---- */
+
+enum status handle_release(struct call *call) {
+        const struct message_ranges *ranges = &call->request->release.ranges;
+        struct pool *pool = call->served->pool;
+        const struct block *blocks = call->worker->scratch->blocks;
+        enum status status = call_blocks(call, ranges);
+        if (status != STATUS_OK)
+                return status;
+
+        size_t bad = 0;
+        uint64_t freed_pages = 0;
+        int error;
+        if (ranges->count == 1) {
+                bool freed = false;
+                error = pool_release(pool, call->session->id, blocks[0], &freed);
+                freed_pages = freed;
+        } else {
+                error = pool_release_many(
+                        pool, call->session->id, blocks, ranges->count, &bad, &freed_pages);
+        }
+        if (error)
+                return call_refuse_block(call, error, blocks[bad]);
+        statistics_count(&worker_statistics(call->worker, call->served)->frees, ranges->count);
+        if (freed_pages > 0)
+                call_freed(call);
+        return STATUS_OK;
+}

@@ -1,0 +1,104 @@
+/* find, attach, give, publish, lookup, unpublish: what others hold of a range. */
+#include "handle.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "session.h"
+#include "worker.h"
+
+enum status handle_find(struct call *call) {
+        const char *name = call->request->find.name;
+        uint32_t peer = *name ? pool_session_find(call->served->pool, name) : 0;
+        if (peer == 0 || peer == SESSION_OPERATOR)
+                return call_refuse(call, STATUS_NOT_FOUND, "no client '%.64s' here", name);
+        call->reply.kind = REPLY_PEER;
+        call->reply.peer = peer;
+        return STATUS_OK;
+}
+
+enum status handle_attach(struct call *call) {
+        struct block block;
+        enum status status = call_block(call, &call->request->attach.range, &block);
+        if (status != STATUS_OK)
+                return status;
+        int error = pool_attach(call->served->pool, call->session->id, block);
+        if (error == -ESTALE)
+                return call_refuse(call, STATUS_STALE,
+                        "nobody holds the range at offset %" PRIu64 ", generation %" PRIu32
+                        " (any more)",
+                        block.page * call->served->page_bytes, block.generation);
+        return error ? call_refuse_block(call, error, block) : STATUS_OK;
+}
+
+enum status handle_give(struct call *call) {
+        const struct request_give *give = &call->request->give;
+        enum status status = call_blocks(call, &give->ranges);
+        if (status != STATUS_OK)
+                return status;
+        const struct block *blocks = call->worker->scratch->blocks;
+        size_t bad = 0;
+        int error = give->peer == SESSION_OPERATOR
+                            ? -ENOENT
+                            : pool_give_many(call->served->pool, call->session->id, blocks,
+                                      give->ranges.count, give->peer, &bad);
+        if (error == -ENOENT)
+                return call_refuse(
+                        call, STATUS_NOT_FOUND, "no client %" PRIu32 " here", give->peer);
+        return error ? call_refuse_block(call, error, blocks[bad]) : STATUS_OK;
+}
+
+/* A key that is no key, or somebody else's. */
+static enum status key_refuse(struct call *call, int error, const char *key) {
+        switch (error) {
+        case -ENOENT:
+                return call_refuse(call, STATUS_NOT_FOUND, "no key '%.200s' here", key);
+        case -EACCES:
+                return call_refuse(call, STATUS_DENIED, "key '%.200s' is another user's", key);
+        case -ENOSPC:
+                return call_refuse(call, STATUS_NO_SPACE, "the table of keys is full");
+        default:
+                return call_refuse(call, status_from_errno(error), "a key has 1 to %u bytes",
+                        LEDGER_KEY_BYTES - 1);
+        }
+}
+
+enum status handle_lookup(struct call *call) {
+        const char *key = call->request->lookup.key;
+        struct block block;
+        int error = pool_lookup(call->served->pool, call->session->id, key, &block);
+        if (error == -ENOSPC)
+                return call_refuse(call, STATUS_NO_SPACE, "the table of shared holds is full");
+        if (error)
+                return key_refuse(call, error, key);
+        call_reply_blocks(call, &block, 1);
+        return STATUS_OK;
+}
+
+enum status handle_publish(struct call *call) {
+        const struct request_key *publish = &call->request->publish;
+        struct block block;
+        enum status status = call_block(call, &publish->range, &block);
+        if (status != STATUS_OK)
+                return status;
+        size_t length = strnlen(publish->key, LEDGER_KEY_BYTES);
+        if (length == 0 || length == LEDGER_KEY_BYTES)
+                return key_refuse(call, -EINVAL, publish->key);
+        int error = pool_publish(call->served->pool, call->session->id, publish->key, block);
+        if (error == -ESTALE || error == -EINVAL)
+                return call_refuse_block(call, error, block);
+        if (error)
+                return key_refuse(call, error, publish->key);
+        call_freed(call); /* what the key named before may be free now */
+        return STATUS_OK;
+}
+
+enum status handle_unpublish(struct call *call) {
+        const char *key = call->request->unpublish.key;
+        int error = pool_unpublish(call->served->pool, call->session->id, key);
+        if (error)
+                return key_refuse(call, error, key);
+        call_freed(call);
+        return STATUS_OK;
+}

@@ -1,0 +1,139 @@
+/* The life of the daemon: settings, socket, pools, serving, and the same backwards. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "bytes.h"
+#include "listener.h"
+#include "log.h"
+#include "server.h"
+#include "settings.h"
+#include "stop.h"
+#include "store.h"
+
+enum exit_status {
+        EXIT_DONE = 0,
+        EXIT_FAILED = 1,
+        EXIT_USAGE = 2,
+};
+
+struct daemon {
+        struct settings settings;
+        struct listener listener;
+        struct store **stores;
+        size_t store_count;
+};
+
+/* A client costs a few descriptors; the soft limit is for programs that use select(2). */
+static void raise_file_limit(void) {
+        struct rlimit limit;
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return;
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+                log_warning("cannot raise the limit on open files: %s", strerror(errno));
+}
+
+/* Both would end the process where an error code tells as much. */
+static void ignore_signals(void) {
+        signal(SIGPIPE, SIG_IGN);
+        signal(SIGXFSZ, SIG_IGN);
+}
+
+static void log_store(const struct store *store) {
+        char size[BYTES_TEXT];
+        bytes_rounded(store->settings.size_bytes, size);
+        if (store->taken_over)
+                log_notice(
+                        "pool '%s' of %s taken over from an earlier daemon; restarts so far: %llu",
+                        store->settings.name, size, (unsigned long long)store->restarts);
+        else
+                log_notice("pool '%s' of %s made", store->settings.name, size);
+}
+
+static int daemon_open_stores(struct daemon *daemon) {
+        const struct settings *settings = &daemon->settings;
+        daemon->stores = calloc(settings->pool_count, sizeof(struct store *));
+        if (!daemon->stores) {
+                log_error("out of memory; free some");
+                return -ENOMEM;
+        }
+        for (size_t i = 0; i < settings->pool_count; i++) {
+                int error = store_open(&settings->pools[i], settings->reset, &daemon->stores[i]);
+                if (error)
+                        return error;
+                daemon->store_count++;
+                log_store(daemon->stores[i]);
+        }
+        return 0;
+}
+
+/* What an earlier daemon left is not ours to remove if we never served it. */
+static void daemon_close_stores(struct daemon *daemon, bool served) {
+        while (daemon->store_count > 0) {
+                struct store *store = daemon->stores[--daemon->store_count];
+                store_close(store, served ? store->settings.keep : store->taken_over);
+        }
+        free(daemon->stores);
+}
+
+/* server_run's ready() has no argument. */
+static const struct daemon *ready_daemon;
+
+static void daemon_ready(void) {
+        size_t count = ready_daemon->store_count;
+        const char *noun = count == 1 ? "pool" : "pools";
+        const char *path = ready_daemon->listener.path;
+        log_info("ready: serving %zu %s on %s", count, noun, path);
+        sd_notifyf(0, "READY=1\nSTATUS=Serving %zu %s on %s", count, noun, path);
+        if (stop_requested()) /* one that came before the server's own handlers */
+                kill(getpid(), SIGTERM);
+}
+
+static int daemon_serve(struct daemon *daemon) {
+        int error = listener_open(&daemon->listener, &daemon->settings);
+        if (error)
+                return error;
+        ready_daemon = daemon;
+        error = server_run(&daemon->settings, daemon->stores, daemon->store_count,
+                daemon->listener.fd, daemon_ready);
+        stop_watch(); /* the server gave the signals back: a second one must not cut the cleaning up short */
+        sd_notify(0, "STOPPING=1");
+        return error;
+}
+
+static int daemon_run(struct daemon *daemon) {
+        int error = listener_claim(&daemon->settings, &daemon->listener);
+        if (error)
+                return error;
+        error = daemon_open_stores(daemon);
+        if (!error)
+                error = daemon_serve(daemon);
+        daemon_close_stores(daemon, error == 0);
+        listener_close(&daemon->listener);
+        return error;
+}
+
+int main(int argc, char **argv) {
+        struct daemon daemon = {0};
+        switch (settings_load(argc, argv, &daemon.settings)) {
+        case SETTINGS_EXIT_DONE:
+                return EXIT_DONE;
+        case SETTINGS_EXIT_USAGE:
+                return EXIT_USAGE;
+        case SETTINGS_RUN:
+                break;
+        }
+        ignore_signals();
+        stop_watch();
+        raise_file_limit();
+        int error = daemon_run(&daemon);
+        settings_deinit(&daemon.settings);
+        if (error == -ECANCELED)
+                log_notice("stopped before it was ready");
+        return error && error != -ECANCELED ? EXIT_FAILED : EXIT_DONE;
+}

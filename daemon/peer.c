@@ -1,0 +1,119 @@
+/* See peer.h. */
+#include "peer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+/* The field after the command name, which may itself hold spaces and parentheses. */
+static int stat_start_time(char *stat, uint64_t *start_time) {
+        char *field = strrchr(stat, ')');
+        for (unsigned number = 2; field && number < 22; number++)
+                field = strchr(field + 1, ' ');
+        if (!field)
+                return -EBADMSG;
+        char *end;
+        uint64_t value = strtoull(field, &end, 10);
+        if (end == field)
+                return -EBADMSG;
+        *start_time = value;
+        return 0;
+}
+
+int process_start_time(uint32_t pid, uint64_t *start_time) {
+        char path[32], stat[1024];
+        snprintf(path, sizeof(path), "/proc/%u/stat", pid);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT ? -ESRCH : -errno;
+        ssize_t length = read(fd, stat, sizeof(stat) - 1);
+        int error = length < 0 ? -errno : 0;
+        close(fd);
+        if (error)
+                return error;
+        stat[length] = '\0';
+        return stat_start_time(stat, start_time);
+}
+
+static bool process_ended(int pidfd) {
+        struct pollfd state = {.fd = pidfd, .events = POLLIN};
+        return poll(&state, 1, 0) == 1;
+}
+
+int process_open(uint32_t pid, uint64_t start_time, int *pidfd) {
+        int fd = pidfd_open((pid_t)pid, 0);
+        if (fd < 0)
+                return -errno;
+        /* Read after the pidfd was opened: if they agree, it is that process's. */
+        uint64_t found;
+        int error = process_start_time(pid, &found);
+        if (!error && (found != start_time || process_ended(fd)))
+                error = -ESRCH;
+        if (error) {
+                close(fd);
+                return error;
+        }
+        *pidfd = fd;
+        return 0;
+}
+
+static int peer_pidfd(int socket_fd, uint32_t pid, int *out) {
+        int pidfd;
+        socklen_t length = sizeof(pidfd);
+        if (getsockopt(socket_fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length) == 0) {
+                *out = pidfd;
+                return 0;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ESRCH)
+                return -errno;
+        *out = -1;
+        if (pid == 0)
+                return 0;
+        pidfd = pidfd_open((pid_t)pid, 0);
+        if (pidfd < 0)
+                return errno == ENOSYS || errno == EPERM ? 0 : -errno;
+        *out = pidfd;
+        return 0;
+}
+
+int peer_identify(int socket_fd, struct peer *out) {
+        struct ucred credentials;
+        socklen_t length = sizeof(credentials);
+        if (getsockopt(socket_fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0)
+                return -errno;
+        struct peer peer = {
+                .pid = (uint32_t)credentials.pid,
+                .uid = credentials.uid,
+                .gid = credentials.gid,
+                .pidfd = -1,
+        };
+        int error = peer_pidfd(socket_fd, peer.pid, &peer.pidfd);
+        if (error)
+                return error;
+        if (peer.pid != 0)
+                error = process_start_time(peer.pid, &peer.start_time);
+        if (!error && peer.pidfd >= 0 && process_ended(peer.pidfd))
+                error = -ESRCH;
+        if (error) {
+                peer_deinit(&peer);
+                return error;
+        }
+        *out = peer;
+        return 0;
+}
+
+void peer_deinit(struct peer *peer) {
+        if (peer->pidfd >= 0)
+                close(peer->pidfd);
+        peer->pidfd = -1;
+}

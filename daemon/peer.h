@@ -1,0 +1,24 @@
+/* Who is at the other end of a socket, as the kernel says. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct peer {
+        uint32_t pid; /* 0: not visible from here */
+        uint32_t uid, gid;
+        int pidfd;           /* becomes readable when the process ends; -1: none to be had; owned */
+        uint64_t start_time; /* of the process, clock ticks since boot; 0: unknown */
+};
+
+/* Identifies the process that connected. 0; -ESRCH: it has died already; -EMFILE, -ENFILE, -ENOMEM:
+ * can be tried again; another -errno. */
+int peer_identify(int socket_fd, struct peer *out);
+void peer_deinit(struct peer *peer);
+
+/* Field 22 of /proc/PID/stat. 0; -ESRCH: no such process; another -errno. */
+int process_start_time(uint32_t pid, uint64_t *start_time);
+
+/* A pidfd of the process with this pid and start time. -ESRCH: it is dead, or the pid is another
+ * process's by now; another -errno. */
+int process_open(uint32_t pid, uint64_t start_time, int *pidfd);

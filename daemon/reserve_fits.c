@@ -1,0 +1,113 @@
+/* Does a pool fit? Asked before anything is reserved, because memory that tmpfs grants and the system
+ * does not have ends in the out-of-memory killer and not in an error. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "bytes.h"
+#include "log.h"
+#include "reserve.h"
+
+#define CGROUP_ROOT       "/sys/fs/cgroup"
+#define CGROUP_PATH_BYTES 4096
+
+/* The figure behind a key in a file of "key figure" lines, or missing. */
+static uint64_t figure_of(const char *path, const char *key, uint64_t missing) {
+        FILE *file = fopen(path, "re");
+        if (!file)
+                return missing;
+        char line[256], name[64];
+        uint64_t figure = missing, value;
+        while (fgets(line, sizeof(line), file)) {
+                if (sscanf(line, "%63s %" SCNu64, name, &value) == 2 && strcmp(name, key) == 0) {
+                        figure = value;
+                        break;
+                }
+        }
+        fclose(file);
+        return figure;
+}
+
+/* The one figure in a file; "max" or no such file: UINT64_MAX. */
+static uint64_t figure_in(const char *path) {
+        FILE *file = fopen(path, "re");
+        if (!file)
+                return UINT64_MAX;
+        uint64_t value;
+        if (fscanf(file, "%" SCNu64, &value) != 1)
+                value = UINT64_MAX;
+        fclose(file);
+        return value;
+}
+
+static uint64_t system_available_bytes(void) {
+        uint64_t available = figure_of("/proc/meminfo", "MemAvailable:", UINT64_MAX / 1024);
+        uint64_t swap = figure_of("/proc/meminfo", "SwapFree:", 0);
+        return available > UINT64_MAX / 1024 - swap ? UINT64_MAX : (available + swap) * 1024;
+}
+
+/* What one level of the hierarchy leaves; file pages that it would drop first count as free. */
+static uint64_t cgroup_level_available_bytes(const char *folder) {
+        char path[CGROUP_PATH_BYTES + 32];
+        snprintf(path, sizeof(path), "%s/memory.max", folder);
+        uint64_t limit = figure_in(path);
+        snprintf(path, sizeof(path), "%s/memory.current", folder);
+        uint64_t used = figure_in(path);
+        if (limit == UINT64_MAX || used == UINT64_MAX)
+                return UINT64_MAX;
+        snprintf(path, sizeof(path), "%s/memory.stat", folder);
+        uint64_t droppable = figure_of(path, "inactive_file", 0);
+        used -= droppable < used ? droppable : used;
+        return used < limit ? limit - used : 0;
+}
+
+/* The smallest of all levels from this process's control group (version 2) to the root. */
+static uint64_t cgroup_available_bytes(void) {
+        FILE *file = fopen("/proc/self/cgroup", "re");
+        if (!file)
+                return UINT64_MAX;
+        char line[CGROUP_PATH_BYTES], folder[CGROUP_PATH_BYTES + sizeof(CGROUP_ROOT)];
+        folder[0] = '\0';
+        while (fgets(line, sizeof(line), file)) {
+                if (strncmp(line, "0::", 3) == 0) {
+                        line[strcspn(line, "\n")] = '\0';
+                        snprintf(folder, sizeof(folder), CGROUP_ROOT "%s", line + 3);
+                }
+        }
+        fclose(file);
+        uint64_t least = UINT64_MAX;
+        while (strlen(folder) >= strlen(CGROUP_ROOT)) {
+                uint64_t available = cgroup_level_available_bytes(folder);
+                if (available < least)
+                        least = available;
+                *strrchr(folder, '/') = '\0';
+        }
+        return least;
+}
+
+static bool fits_into(const struct pool_settings *pool, uint64_t need_bytes,
+        uint64_t available_bytes, const char *place, const char *mend) {
+        if (need_bytes <= available_bytes)
+                return true;
+        char need[BYTES_TEXT], available[BYTES_TEXT];
+        log_error("pool '%s' needs %s more, and %s has %s; give a smaller --size, %s", pool->name,
+                bytes_rounded(need_bytes, need), place, bytes_rounded(available_bytes, available),
+                mend);
+        return false;
+}
+
+bool reserve_fits(const struct pool_settings *pool, uint64_t need_bytes, int fd) {
+        struct statvfs room;
+        if (fd >= 0 && fstatvfs(fd, &room) == 0 && room.f_blocks > 0 &&
+                !fits_into(pool, need_bytes, (uint64_t)room.f_bavail * room.f_frsize, "/dev/shm",
+                        "make /dev/shm larger, or use --commit lazy"))
+                return false;
+        return fits_into(pool, need_bytes, system_available_bytes(), "the system's free memory",
+                       "add memory, or use --commit lazy") &&
+               fits_into(pool, need_bytes, cgroup_available_bytes(),
+                       "this control group's memory limit",
+                       "raise the limit, or use --commit lazy");
+}

@@ -1,0 +1,47 @@
+/* A pool as the daemon serves it: its store, those who wait for its memory, who is connected, and the
+ * workers' statistics of it. Shared by all workers; made before they start, freed after they ended. */
+#pragma once
+
+#include "statistics.h"
+#include "store.h"
+#include "waiters.h"
+
+/* What is known of a session beside the ledger. Written by the session's worker, read by any. */
+struct presence {
+        _Atomic uint64_t connected_since_s; /* monotonic clock + 1; 0: not connected */
+        _Atomic uint32_t waiting;           /* allocs that wait */
+};
+
+#define SERVED_POOL_DETAIL 192 /* bytes of served_pool_explain's text */
+
+struct served_pool {
+        struct store *store; /* the caller's of server_run */
+        struct pool *pool;   /* the store's */
+        uint64_t page_bytes;
+        struct waiters waiters;
+        struct presence *presence;     /* owned; by session */
+        struct statistics *statistics; /* owned; by worker */
+        unsigned worker_count;
+        unsigned index;           /* among the server's pools */
+        _Atomic uint32_t clients; /* connected sessions */
+};
+
+/* 0; -ENOMEM or another -errno, with nothing left behind. */
+int served_pool_init(struct served_pool *served, struct store *store, unsigned worker_count);
+void served_pool_deinit(struct served_pool *served);
+
+static inline struct presence *served_pool_presence(struct served_pool *served, uint32_t session) {
+        return &served->presence[session % LEDGER_SESSIONS];
+}
+
+/* Sum over the workers into zeroed memory of the caller. */
+void served_pool_statistics(const struct served_pool *served, struct statistics *sum);
+
+/* A block as the wire has it: offset in bytes | order. */
+static inline uint64_t served_pool_place(const struct served_pool *served, struct block block) {
+        return block.page * served->page_bytes | block.order;
+}
+
+/* Why count blocks of an order were not to be had, with figures. */
+void served_pool_explain(
+        struct served_pool *served, unsigned order, size_t count, char detail[SERVED_POOL_DETAIL]);

@@ -1,0 +1,29 @@
+/* Everything that server_run sets up and the workers share. The parts have their own locks; the rest is
+ * fixed while workers run. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "acceptor.h"
+#include "barrier.h"
+#include "list.h"
+#include "served_pool.h"
+#include "settings.h"
+#include "worker.h"
+
+struct serving {
+        const struct settings *settings;
+        struct served_pool *pools; /* owned */
+        size_t pool_count;
+        struct worker *workers; /* owned */
+        unsigned worker_count;
+        struct barrier barrier;
+        uint64_t started_ns;
+
+        uv_loop_t loop; /* the main thread's: acceptor and signals; it enters no pool */
+        struct acceptor acceptor;
+        uv_signal_t terminate, interrupt;
+        struct link orphans; /* of struct orphan; worker 0's once it runs */
+};

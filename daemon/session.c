@@ -1,0 +1,115 @@
+/* See session.h. */
+#include "session.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "connection.h"
+#include "log.h"
+#include "wait.h"
+#include "worker.h"
+
+#define RECLAIM_SLICE 4096u /* holds; well under a millisecond */
+
+static struct session *session_new(struct worker *worker, struct served_pool *served,
+        const struct pool_session_identity *identity) {
+        struct session *session = malloc(sizeof(*session));
+        if (!session)
+                return NULL;
+        *session = (struct session){
+                .worker = worker,
+                .served = served,
+                .pid = identity->pid,
+                .uid = identity->uid,
+                .read_only = identity->read_only,
+        };
+        memcpy(session->name, identity->name, sizeof(session->name));
+        link_init(&session->waits);
+        link_init(&session->in_reclaims);
+        return session;
+}
+
+static void session_presence(struct session *session, bool connected) {
+        struct presence *presence = served_pool_presence(session->served, session->id);
+        uint64_t since = connected ? worker_clock_ns() / 1000000000 + 1 : 0;
+        atomic_store_explicit(&presence->connected_since_s, since, memory_order_relaxed);
+        atomic_fetch_add_explicit(
+                &session->served->clients, connected ? 1u : UINT32_MAX, memory_order_relaxed);
+}
+
+int session_open(struct connection *connection, struct served_pool *served,
+        const struct pool_session_identity *identity, struct session **out) {
+        struct session *session = session_new(connection->worker, served, identity);
+        if (!session)
+                return -ENOMEM;
+        session->connection = connection;
+        int error = pool_session_open(served->pool, identity, &session->id);
+        if (error) {
+                free(session);
+                return error;
+        }
+        session_presence(session, true);
+        *out = session;
+        return 0;
+}
+
+/* From here on the worker's idle turns return what it holds. */
+static void session_queue_reclaim(struct session *session) {
+        pool_session_close(session->served->pool, session->id);
+        session->ended_ns = worker_clock_ns();
+        list_append(&session->worker->reclaims, &session->in_reclaims);
+        worker_has_more(session->worker);
+}
+
+int session_adopt(
+        struct worker *worker, struct served_pool *served, const struct pool_session_info *info) {
+        struct session *session = session_new(worker, served, &info->identity);
+        if (!session)
+                return -ENOMEM;
+        session->id = info->session;
+        session_queue_reclaim(session);
+        return 0;
+}
+
+void session_end(struct session *session) {
+        waits_withdraw(session);
+        session_presence(session, false);
+        session_queue_reclaim(session);
+}
+
+void session_abandon(struct session *session) {
+        waits_withdraw(session);
+        free(session);
+}
+
+static void session_log(const struct session *session, uint64_t took_ns) {
+        if (session->said_goodbye && session->reclaimed.holds == 0)
+                return;
+        log_info("client %" PRIu32 " '%s' (pid %" PRIu32 ", uid %" PRIu32 ") %s: returned %" PRIu64
+                 " ranges, %" PRIu64 " bytes in %.3f ms",
+                session->id, session->name, session->pid, session->uid,
+                session->said_goodbye ? "said goodbye" : "is gone", session->reclaimed.holds,
+                session->reclaimed.bytes, (double)took_ns / 1e6);
+}
+
+bool session_reclaim(struct session *session) {
+        struct served_pool *served = session->served;
+        uint64_t bytes_before = session->reclaimed.bytes;
+        bool done =
+                pool_session_reclaim(served->pool, session->id, RECLAIM_SLICE, &session->reclaimed);
+        struct statistics *statistics = worker_statistics(session->worker, served);
+        statistics_count(&statistics->reclaimed_bytes, session->reclaimed.bytes - bytes_before);
+        if (session->reclaimed.bytes != bytes_before)
+                waiters_serve(&served->waiters);
+        if (!done)
+                return false;
+
+        session_log(session, worker_clock_ns() - session->ended_ns);
+        if (session->farewell)
+                connection_farewell(session->farewell, session->farewell_id);
+        link_remove(&session->in_reclaims);
+        free(session);
+        return true;
+}

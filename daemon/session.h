@@ -1,0 +1,50 @@
+/* A client's session with a pool, from hello to the return of the last thing it held. Owned by its
+ * connection while there is one, then by its worker's list of reclaims. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/pool.h"
+#include "list.h"
+
+struct connection;
+struct served_pool;
+struct worker;
+
+struct session {
+        struct worker *worker;
+        struct served_pool *served;
+        struct connection *connection; /* valid until it has ended */
+        uint32_t id;
+        uint32_t pid, uid;
+        bool read_only;
+        char name[LEDGER_NAME_BYTES];
+        struct link waits; /* of struct wait */
+        unsigned wait_count;
+
+        /* Once it has ended: */
+        struct link in_reclaims;
+        struct pool_reclaimed reclaimed;
+        uint64_t ended_ns;
+        struct connection *farewell; /* said goodbye and waits for the reply; NULL: nobody does */
+        uint64_t farewell_id;        /* of that request */
+        bool said_goodbye;
+};
+
+/* Opens a session in the pool. 0; -EAGAIN: no free slot; -ENOMEM. */
+int session_open(struct connection *connection, struct served_pool *served,
+        const struct pool_session_identity *identity, struct session **out);
+
+/* Takes over a session that is in the ledger and whose process has died: ends it. */
+int session_adopt(
+        struct worker *worker, struct served_pool *served, const struct pool_session_info *info);
+
+/* Ends it: waits are withdrawn, what it holds is returned from now on, and then it is freed. */
+void session_end(struct session *session);
+
+/* The daemon stops: forgets the session but leaves it in the ledger for the next one. */
+void session_abandon(struct session *session);
+
+/* Returns a slice of what it held. True: all of it, and the session is freed. */
+bool session_reclaim(struct session *session);

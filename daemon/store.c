@@ -1,0 +1,247 @@
+/* Opening and closing a store, whatever its backing. */
+#include "store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bytes.h"
+#include "lock.h"
+#include "log.h"
+#include "store_kind.h"
+
+static const struct store_kind *store_kind(const struct store *store) {
+        return store->settings.backing == BACKING_MEMFD ? &store_kind_memfd : &store_kind_shm;
+}
+
+struct ledger_layout store_ledger_layout(const struct store *store) {
+        struct ledger_layout layout;
+        ledger_layout(store->settings.max_size_bytes / store->settings.page_bytes, &layout);
+        return layout;
+}
+
+int store_refuse(const struct store *store, const char *step, int error) {
+        const char *mend = "mend that and start again";
+        if (error == -ENOSPC || error == -ENOMEM)
+                mend = "give a smaller --size, make more memory or a larger /dev/shm available, or "
+                       "use --commit lazy";
+        else if (error == -EFBIG)
+                mend = "raise the limit on file sizes (ulimit -f), or give a smaller --size";
+        else if (error == -EMFILE || error == -ENFILE)
+                mend = "raise the limit on open files (ulimit -n)";
+        else if (error == -EPERM)
+                mend = "it is another user's or open to others: have it removed, or give another "
+                       "--pool";
+        log_error(
+                "pool '%s': cannot %s: %s; %s", store->settings.name, step, strerror(-error), mend);
+        return error;
+}
+
+int store_refuse_busy(const struct store *store, int fd) {
+        char holder[LOCK_HOLDER_TEXT];
+        log_error("pool '%s' is served by %s; stop that one, or give another --pool",
+                store->settings.name, lock_describe_holder(fd, holder));
+        return -EBUSY;
+}
+
+int store_map_ledger(struct store *store, uint64_t bytes) {
+        void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, store->ledger_fd, 0);
+        if (memory == MAP_FAILED)
+                return -errno;
+        store->ledger_memory = memory;
+        store->ledger_bytes = bytes;
+        return 0;
+}
+
+void store_unmap_ledger(struct store *store) {
+        if (store->ledger_memory)
+                munmap(store->ledger_memory, store->ledger_bytes);
+        store->ledger_memory = NULL;
+}
+
+static void close_fd(int *fd) {
+        if (*fd >= 0)
+                close(*fd);
+        *fd = -1;
+}
+
+void store_close_segment(struct store *store) {
+        close_fd(&store->segment_fd);
+        close_fd(&store->segment_fd_read_only);
+}
+
+uint64_t store_resident_bytes(const struct store *store) {
+        return reserve_resident_bytes(store->segment_fd);
+}
+
+/* ---- Memory ---- */
+
+static uint64_t ledger_reserve_bytes(const struct store *store) {
+        struct ledger_layout layout = store_ledger_layout(store);
+        return store->settings.commit == COMMIT_EAGER ? layout.total_bytes : layout.fixed_bytes;
+}
+
+static uint64_t segment_reserve_bytes(const struct store *store) {
+        return store->settings.commit == COMMIT_EAGER ? store->settings.size_bytes : 0;
+}
+
+/* What is there already is either used on or given back first. */
+static int store_check_fit(const struct store *store) {
+        uint64_t need = ledger_reserve_bytes(store) + segment_reserve_bytes(store);
+        uint64_t there = reserve_resident_bytes(store->ledger_fd) +
+                         reserve_resident_bytes(store->segment_fd);
+        if (need <= there)
+                return 0;
+        int fd = store->settings.backing == BACKING_POSIX_SHM ? store->ledger_fd : -1;
+        return reserve_fits(&store->settings, need - there, fd) ? 0 : -ENOSPC;
+}
+
+/* Nothing to do for a segment that a predecessor reserved to its end. */
+static bool segment_is_reserved(const struct store *store) {
+        return reserve_resident_bytes(store->segment_fd) >= store->settings.max_size_bytes;
+}
+
+static int store_reserve(struct store *store) {
+        int error = reserve_range(store->ledger_fd, 0, ledger_reserve_bytes(store), NULL);
+        if (!error && !segment_is_reserved(store))
+                error = reserve_range(
+                        store->segment_fd, 0, segment_reserve_bytes(store), store->settings.name);
+        if (error && error != -ECANCELED)
+                store_refuse(store, "reserve its memory", error);
+        return error;
+}
+
+static int store_commit_segment(void *context, uint64_t offset_bytes, uint64_t length_bytes) {
+        struct store *store = context;
+        return reserve_map_commit(&store->reserved, offset_bytes, length_bytes);
+}
+
+static int store_commit_ledger(void *context, uint64_t offset_bytes, uint64_t length_bytes) {
+        const struct store *store = context;
+        int error = fallocate(
+                store->ledger_fd, FALLOC_FL_KEEP_SIZE, (off_t)offset_bytes, (off_t)length_bytes);
+        return error < 0 ? -errno : 0;
+}
+
+/* ---- Starting the pool ---- */
+
+/* Process start times in the ledger are those of this boot. */
+static void boot_id_read(uint8_t id[static 16]) {
+        char text[64] = "";
+        FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+        if (file) {
+                if (!fgets(text, sizeof(text), file))
+                        text[0] = '\0';
+                fclose(file);
+        }
+        unsigned digit = 0;
+        memset(id, 0, 16);
+        for (const char *at = text; *at && digit < 32; at++) {
+                static const char digits[] = "0123456789abcdef";
+                const char *found = strchr(digits, *at);
+                if (!found)
+                        continue;
+                id[digit / 2] = (uint8_t)(id[digit / 2] << 4 | (uint8_t)(found - digits));
+                digit++;
+        }
+}
+
+static int store_format(struct store *store) {
+        int error = store_map_ledger(store, store_ledger_layout(store).total_bytes);
+        if (error)
+                return store_refuse(store, "map its ledger", error);
+        const struct pool_settings *settings = &store->settings;
+        struct ledger_identity identity = {
+                .pool = settings->name,
+                .page_shift = log2_floor(settings->page_bytes),
+                .pages = settings->size_bytes / settings->page_bytes,
+                .pages_max = settings->max_size_bytes / settings->page_bytes,
+        };
+        boot_id_read(identity.boot_id);
+        ledger_format(store->ledger_memory, &identity, &store->ledger);
+        return 0;
+}
+
+static int store_start_pool(struct store *store) {
+        struct pool_backing backing = {0};
+        int error = 0;
+        if (store->settings.commit == COMMIT_LAZY) {
+                backing = (struct pool_backing){store_commit_segment, store_commit_ledger, store};
+                error = reserve_map_init(
+                        &store->reserved, store->segment_fd, store->settings.max_size_bytes);
+        }
+        char fault[256] = "";
+        if (!error)
+                error = pool_new(&store->ledger, &backing, &store->pool, fault, sizeof(fault));
+        if (error == -EUCLEAN) {
+                log_error("pool '%s' is damaged: %s; throw its contents away with --reset",
+                        store->settings.name, fault);
+                return error;
+        }
+        if (error)
+                return store_refuse(store, "start", error);
+        store->restarts = ledger_load(&store->ledger.header->restarts);
+        if (store->taken_over)
+                ledger_store(&store->ledger.header->restarts, ++store->restarts);
+        return 0;
+}
+
+/* ---- Opening and closing ---- */
+
+static int store_prepare(struct store *store, bool reset) {
+        int error = store_kind(store)->claim(store, reset);
+        if (!error)
+                error = store_check_fit(store);
+        if (!error && !store->taken_over)
+                error = store_kind(store)->create(store);
+        if (!error)
+                error = store_reserve(store);
+        if (!error && !store->taken_over)
+                error = store_format(store);
+        return error ? error : store_start_pool(store);
+}
+
+static void store_free(struct store *store) {
+        pool_free(store->pool);
+        reserve_map_deinit(&store->reserved);
+        store_unmap_ledger(store);
+        store_close_segment(store);
+        close_fd(&store->ledger_fd);
+        close_fd(&store->lock_fd);
+        free(store);
+}
+
+int store_open(const struct pool_settings *settings, bool reset, struct store **out) {
+        struct store *store = calloc(1, sizeof(*store));
+        if (!store) {
+                log_error("pool '%s': out of memory; free some", settings->name);
+                return -ENOMEM;
+        }
+        store->settings = *settings;
+        store->segment_fd = store->segment_fd_read_only = store->ledger_fd = store->lock_fd = -1;
+        int error = store_prepare(store, reset);
+        if (error) {
+                if (!store->taken_over)
+                        store_kind(store)->remove(store);
+                store_free(store);
+                return error;
+        }
+        *out = store;
+        return 0;
+}
+
+void store_close(struct store *store, bool keep) {
+        if (!store)
+                return;
+        if (!keep || store->settings.backing == BACKING_MEMFD) {
+                /* A kill between the two removals must not leave a pool that looks like a damaged one. */
+                ledger_store(&store->ledger.header->ready, 0);
+                store_kind(store)->remove(store);
+        }
+        store_free(store);
+}

@@ -1,0 +1,34 @@
+/* What differs between the backings of a store. Each function logs its own refusal and returns
+ * -errno. */
+#pragma once
+
+#include "store.h"
+
+struct store_kind {
+        /* Keeps other daemons out and finds out what is there. Sets taken_over, with the ledger mapped and
+         * checked against what is asked for, or leaves it false: then nothing that is there counts. */
+        int (*claim)(struct store *store, bool reset);
+        /* Makes empty objects of full length in the place of what is there. */
+        int (*create)(struct store *store);
+        /* Removes the names of what this daemon made or took over. */
+        void (*remove)(struct store *store);
+};
+
+extern const struct store_kind store_kind_shm;
+extern const struct store_kind store_kind_memfd;
+
+/* Maps the ledger of bytes length. -errno, not logged. */
+int store_map_ledger(struct store *store, uint64_t bytes);
+void store_unmap_ledger(struct store *store);
+
+/* Closes the segment's descriptors, if they are open. */
+void store_close_segment(struct store *store);
+
+/* Layout of the ledger for the pool that is asked for. */
+struct ledger_layout store_ledger_layout(const struct store *store);
+
+/* Logs that a step failed, with the mend for this error; returns it. */
+int store_refuse(const struct store *store, const char *step, int error);
+
+/* Logs that another daemon has the file behind fd locked; returns -EBUSY. */
+int store_refuse_busy(const struct store *store, int fd);

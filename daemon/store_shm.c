@@ -1,0 +1,213 @@
+/* Stores in named POSIX shared memory. The ledger's object bears the lock; it is made before the segment
+ * and removed after it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bytes.h"
+#include "lock.h"
+#include "log.h"
+#include "shm_object.h"
+#include "store_kind.h"
+
+static void segment_name(const struct store *store, char name[static SHM_NAME_BYTES]) {
+        shm_object_name(store->settings.name, "segment", name);
+}
+
+static void ledger_name(const struct store *store, char name[static SHM_NAME_BYTES]) {
+        shm_object_name(store->settings.name, "ledger", name);
+}
+
+static uint64_t object_length(int fd) {
+        struct stat stat;
+        return fstat(fd, &stat) == 0 ? (uint64_t)stat.st_size : 0;
+}
+
+/* ---- Keeping others out ---- */
+
+/* A daemon that serves this pool from memfds has its lock on an object of its own. */
+static int memfd_lock_check(const struct store *store) {
+        char name[SHM_NAME_BYTES];
+        shm_object_name(store->settings.name, "lock", name);
+        int fd;
+        if (shm_object_open(name, O_RDWR, &fd) < 0)
+                return 0;
+        int error = lock_take(fd);
+        if (error == -EAGAIN)
+                error = store_refuse_busy(store, fd);
+        else if (!error)
+                shm_unlink(name);
+        close(fd);
+        return error == -EBUSY ? error : 0;
+}
+
+static int ledger_claim(struct store *store) {
+        char name[SHM_NAME_BYTES];
+        ledger_name(store, name);
+        int error = shm_object_claim(name, &store->ledger_fd);
+        if (error == -EAGAIN) {
+                error = store_refuse_busy(store, store->ledger_fd);
+                close(store->ledger_fd);
+                store->ledger_fd = -1;
+                return error;
+        }
+        if (error) {
+                char step[SHM_NAME_BYTES + 32];
+                snprintf(step, sizeof(step), "open /dev/shm%s", name);
+                return store_refuse(store, step, error);
+        }
+        store->lock_made = object_length(store->ledger_fd) == 0;
+        return memfd_lock_check(store);
+}
+
+/* ---- What a predecessor left ---- */
+
+static int geometry_check(struct store *store) {
+        const struct pool_settings *asked = &store->settings;
+        const struct ledger_header *header = store->ledger.header;
+        uint64_t page_bytes = UINT64_C(1) << header->page_shift;
+        uint64_t size_bytes = ledger_load(&header->pages) * page_bytes;
+        uint64_t max_bytes = header->pages_max * page_bytes;
+        /* Larger than asked for, within the same limit: an operator let it grow. */
+        if (page_bytes == asked->page_bytes && max_bytes == asked->max_size_bytes &&
+                size_bytes >= asked->size_bytes) {
+                store->settings.size_bytes = size_bytes;
+                return 0;
+        }
+        char is[3][BYTES_TEXT], want[3][BYTES_TEXT];
+        log_error("pool '%s' exists with --size %s --max-size %s --page-size %s, and --size %s "
+                  "--max-size %s "
+                  "--page-size %s is asked for; ask for the old figures, or throw its contents "
+                  "away with --reset",
+                asked->name, bytes_exact(size_bytes, is[0]), bytes_exact(max_bytes, is[1]),
+                bytes_exact(page_bytes, is[2]), bytes_exact(asked->size_bytes, want[0]),
+                bytes_exact(asked->max_size_bytes, want[1]),
+                bytes_exact(asked->page_bytes, want[2]));
+        return -EEXIST;
+}
+
+static int segment_open_existing(struct store *store) {
+        char name[SHM_NAME_BYTES];
+        segment_name(store, name);
+        int error = shm_object_open(name, O_RDWR, &store->segment_fd);
+        if (!error)
+                error = shm_object_open(name, O_RDONLY, &store->segment_fd_read_only);
+        return error;
+}
+
+static int segment_check(struct store *store) {
+        char name[SHM_NAME_BYTES], is[BYTES_TEXT], want[BYTES_TEXT];
+        segment_name(store, name);
+        int error = segment_open_existing(store);
+        if (error == -ENOENT) {
+                log_error("pool '%s' has a ledger but no segment, /dev/shm%s; throw the ledger "
+                          "away with --reset",
+                        store->settings.name, name);
+                return -EUCLEAN;
+        }
+        if (error)
+                return store_refuse(store, "open its segment", error);
+        uint64_t length = object_length(store->segment_fd);
+        if (length == store->settings.max_size_bytes)
+                return 0;
+        log_error("pool '%s' has a segment of %s where its ledger says %s; throw its contents away "
+                  "with --reset",
+                store->settings.name, bytes_exact(length, is),
+                bytes_exact(store->settings.max_size_bytes, want));
+        return -EUCLEAN;
+}
+
+static int ledger_take_over(struct store *store, uint64_t length) {
+        int error = store_map_ledger(store, length);
+        if (error)
+                return store_refuse(store, "map its ledger", error);
+        char fault[256] = "";
+        error = ledger_open(store->ledger_memory, length, &store->ledger, fault, sizeof(fault));
+        if (error == -ENODATA) {
+                store_unmap_ledger(store);
+                return 0;
+        }
+        if (error) {
+                log_error("pool '%s' is damaged: %s; throw its contents away with --reset",
+                        store->settings.name, fault);
+                return error;
+        }
+        error = geometry_check(store);
+        if (!error)
+                error = segment_check(store);
+        store->taken_over = !error;
+        return error;
+}
+
+/* Contents that may be worth something to somebody, and nothing says how they are laid out. A daemon that
+ * is killed while it makes a pool leaves no such thing: its ledger has a length before there is a segment. */
+static int orphan_check(const struct store *store) {
+        char name[SHM_NAME_BYTES];
+        segment_name(store, name);
+        int fd;
+        int error = shm_object_open(name, O_RDONLY, &fd);
+        if (error == -ENOENT)
+                return 0;
+        if (error && error != -EPERM)
+                return store_refuse(store, "look for its segment", error);
+        if (!error)
+                close(fd);
+        log_error("pool '%s' has a segment, /dev/shm%s, but no ledger; throw the segment away with "
+                  "--reset",
+                store->settings.name, name);
+        return -EUCLEAN;
+}
+
+static int store_shm_claim(struct store *store, bool reset) {
+        int error = ledger_claim(store);
+        if (error)
+                return error;
+        uint64_t length = object_length(store->ledger_fd);
+        if (!reset)
+                error = length > 0 ? ledger_take_over(store, length) : orphan_check(store);
+        if (!error && !store->taken_over)
+                segment_open_existing(store); /* what it occupies counts as free */
+        return error;
+}
+
+/* ---- New objects ---- */
+
+static int store_shm_create(struct store *store) {
+        char name[SHM_NAME_BYTES];
+        segment_name(store, name);
+        store->made = true;
+        shm_unlink(name);
+        store_close_segment(store);
+        /* Emptied and not removed, so that the lock stays where the name leads. */
+        int error = 0;
+        if (ftruncate(store->ledger_fd, 0) < 0 ||
+                ftruncate(store->ledger_fd, (off_t)store_ledger_layout(store).total_bytes) < 0)
+                error = -errno;
+        if (error)
+                return store_refuse(store, "make its ledger", error);
+        error = shm_object_create(name, &store->segment_fd);
+        if (!error && ftruncate(store->segment_fd, (off_t)store->settings.max_size_bytes) < 0)
+                error = -errno;
+        if (!error)
+                error = shm_object_open(name, O_RDONLY, &store->segment_fd_read_only);
+        return error ? store_refuse(store, "make its segment", error) : 0;
+}
+
+static void store_shm_remove(struct store *store) {
+        bool all = store->made || store->taken_over;
+        if (!lock_is_named(store->ledger_fd))
+                return;
+        char name[SHM_NAME_BYTES];
+        segment_name(store, name);
+        if (all)
+                shm_unlink(name);
+        ledger_name(store, name);
+        if (all || store->lock_made)
+                shm_unlink(name);
+}
+
+const struct store_kind store_kind_shm = {store_shm_claim, store_shm_create, store_shm_remove};

@@ -1,0 +1,146 @@
+/* See wait.h. A wait is freed by its timer's close callback. */
+#include "wait.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "connection.h"
+#include "served_pool.h"
+#include "session.h"
+#include "worker.h"
+
+#define WAITS_MAX 4096u /* of one session; bounds what a client makes us remember */
+
+struct wait {
+        struct waiter waiter;
+        uv_timer_t timer;
+        struct worker *worker;
+        struct session *session; /* NULL: nobody wants the reply any more */
+        struct connection *connection;
+        struct link in_session;
+        struct link in_inbox; /* its worker's, once granted; guarded by the inbox's lock */
+        struct wait_request request;
+};
+
+static void wait_closed(uv_handle_t *timer) {
+        free(LINK_OWNER(timer, struct wait, timer));
+}
+
+static void wait_free(struct wait *wait) {
+        uv_close((uv_handle_t *)&wait->timer, wait_closed);
+}
+
+static void wait_forget(struct wait *wait) {
+        struct session *session = wait->session;
+        link_remove(&wait->in_session);
+        session->wait_count--;
+        struct presence *presence = served_pool_presence(session->served, session->id);
+        atomic_fetch_sub_explicit(&presence->waiting, 1, memory_order_relaxed);
+        wait->session = NULL;
+}
+
+static void wait_granted(struct waiter *waiter) {
+        struct wait *wait = LINK_OWNER(waiter, struct wait, waiter);
+        worker_post_granted(wait->worker, &wait->in_inbox);
+}
+
+static void wait_expired(uv_timer_t *timer) {
+        struct wait *wait = LINK_OWNER(timer, struct wait, timer);
+        struct served_pool *served = wait->session->served;
+        if (waiters_withdraw(&served->waiters, &wait->waiter))
+                return; /* granted meanwhile: it is in the inbox and will be delivered */
+        char detail[SERVED_POOL_DETAIL + 48];
+        int length = snprintf(
+                detail, sizeof(detail), "waited %" PRId64 " ms: ", wait->request.timeout_ms);
+        served_pool_explain(served, wait->request.order, 1, detail + length);
+        struct reply reply = {
+                .id = wait->request.id,
+                .kind = REPLY_REFUSED,
+                .refused = {.status = STATUS_TIMED_OUT, .detail = detail},
+        };
+        connection_reply(wait->connection, &reply);
+        wait_forget(wait);
+        wait_free(wait);
+}
+
+static struct wait *wait_new(struct session *session, const struct wait_request *request) {
+        struct wait *wait = malloc(sizeof(*wait));
+        if (!wait)
+                return NULL;
+        *wait = (struct wait){
+                .waiter = {.session = session->id,
+                        .order = request->order,
+                        .granted = wait_granted},
+                .worker = session->worker,
+                .session = session,
+                .connection = session->connection,
+                .request = *request,
+        };
+        link_init(&wait->in_inbox);
+        uv_timer_init(&session->worker->loop, &wait->timer);
+        list_append(&session->waits, &wait->in_session);
+        session->wait_count++;
+        atomic_fetch_add_explicit(&served_pool_presence(session->served, session->id)->waiting, 1,
+                memory_order_relaxed);
+        return wait;
+}
+
+int wait_begin(struct session *session, const struct wait_request *request, struct block *block) {
+        if (session->wait_count >= WAITS_MAX)
+                return -EBUSY;
+        struct wait *wait = wait_new(session, request);
+        if (!wait)
+                return -ENOMEM;
+        int result = waiters_enter(&session->served->waiters, &wait->waiter, session->uid);
+        if (result == 0) {
+                if (request->timeout_ms >= 0)
+                        uv_timer_start(
+                                &wait->timer, wait_expired, (uint64_t)request->timeout_ms, 0);
+                return 0;
+        }
+        if (result == 1)
+                *block = wait->waiter.block;
+        wait_forget(wait);
+        wait_free(wait);
+        return result;
+}
+
+static void wait_deliver(struct wait *wait) {
+        struct session *session = wait->session;
+        if (session) {
+                struct served_pool *served = session->served;
+                struct block block = wait->waiter.block;
+                uint64_t place = served_pool_place(served, block);
+                struct reply reply = {
+                        .id = wait->request.id,
+                        .kind = REPLY_RANGES,
+                        .ranges = {&place, &block.generation, 1},
+                };
+                statistics_grant(worker_statistics(wait->worker, served), 1, wait->request.length,
+                        served->page_bytes << block.order);
+                connection_reply(wait->connection, &reply);
+                wait_forget(wait);
+        }
+        wait_free(wait);
+}
+
+void waits_deliver(struct link *granted) {
+        while (link_used(granted)) {
+                struct wait *wait = LINK_OWNER(granted->next, struct wait, in_inbox);
+                link_remove(&wait->in_inbox);
+                wait_deliver(wait);
+        }
+}
+
+void waits_withdraw(struct session *session) {
+        while (link_used(&session->waits)) {
+                struct wait *wait = LINK_OWNER(session->waits.next, struct wait, in_session);
+                bool granted = waiters_withdraw(&session->served->waiters, &wait->waiter);
+                wait_forget(wait);
+                uv_timer_stop(&wait->timer);
+                if (!granted) /* else it is in the inbox, whose delivery frees it */
+                        wait_free(wait);
+        }
+}

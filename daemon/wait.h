@@ -1,0 +1,27 @@
+/* Allocs that wait: a place in the pool's line, a deadline on the loop's clock, and the reply. Each
+ * belongs to its session's worker; other threads only put a granted one into that worker's inbox. */
+#pragma once
+
+#include <stdint.h>
+
+#include "core/geometry.h"
+#include "list.h"
+
+struct session;
+
+struct wait_request {
+        uint64_t id;     /* of the request */
+        uint64_t length; /* bytes asked for */
+        unsigned order;
+        int64_t timeout_ms; /* -1: as long as it takes */
+};
+
+/* Begins to wait. 0: the reply will be sent later; 1: *block is granted already; -ENOMEM: no memory to
+ * remember it; -ESTALE: the session is closing; -EBUSY: too many of this session's allocs wait. */
+int wait_begin(struct session *session, const struct wait_request *request, struct block *block);
+
+/* Sends the replies of granted waits that came out of the inbox. */
+void waits_deliver(struct link *granted);
+
+/* The session ends: none of its waits is answered. */
+void waits_withdraw(struct session *session);

@@ -1,0 +1,144 @@
+/* See waiters.h. */
+#include "waiters.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* The waiters of one uid; exists while there are any. */
+struct waiter_line {
+        struct link in_lines;
+        struct link waiters;
+        uint32_t uid;
+};
+
+int waiters_init(struct waiters *waiters, struct pool *pool) {
+        int error = pthread_mutex_init(&waiters->lock, NULL);
+        if (error)
+                return -error;
+        waiters->pool = pool;
+        link_init(&waiters->lines);
+        atomic_init(&waiters->count, 0);
+        return 0;
+}
+
+void waiters_deinit(struct waiters *waiters) {
+        pthread_mutex_destroy(&waiters->lock);
+}
+
+static struct waiter_line *line_of(struct waiters *waiters, uint32_t uid) {
+        for (struct link *at = waiters->lines.next; at != &waiters->lines; at = at->next) {
+                struct waiter_line *line = LINK_OWNER(at, struct waiter_line, in_lines);
+                if (line->uid == uid)
+                        return line;
+        }
+        struct waiter_line *line = malloc(sizeof(*line));
+        if (!line)
+                return NULL;
+        line->uid = uid;
+        link_init(&line->waiters);
+        link_init(&line->in_lines);
+        list_append(&waiters->lines, &line->in_lines);
+        return line;
+}
+
+static void waiter_leave_locked(
+        struct waiters *waiters, struct waiter *waiter, enum waiter_state state) {
+        struct waiter_line *line = waiter->line;
+        link_remove(&waiter->in_line);
+        waiter->line = NULL;
+        waiter->state = state;
+        atomic_fetch_sub_explicit(&waiters->count, 1, memory_order_relaxed);
+        if (!link_used(&line->waiters)) {
+                link_remove(&line->in_lines);
+                free(line);
+        }
+}
+
+enum line_outcome {
+        LINE_SERVED,
+        LINE_BLOCKED, /* its first waiter has to wait on */
+        LINE_GONE,    /* nobody is left in it */
+};
+
+/* Serves the first waiter of a line, skipping those whose session is closing. */
+static enum line_outcome line_serve_locked(struct waiters *waiters, struct waiter_line *line,
+        const struct waiter *entering, unsigned *failed_order) {
+        for (;;) {
+                struct waiter *head = LINK_OWNER(line->waiters.next, struct waiter, in_line);
+                bool last = head->in_line.next == &line->waiters;
+                /* What found no block of a smaller order finds none of a larger one either. */
+                if (head->order >= *failed_order)
+                        return LINE_BLOCKED;
+                int error = pool_grant(waiters->pool, head->session, head->order, &head->block);
+                if (error == -ENOMEM) {
+                        *failed_order = head->order;
+                        return LINE_BLOCKED;
+                }
+                waiter_leave_locked(waiters, head, error ? WAITER_OUT : WAITER_GRANTED);
+                if (!error && head != entering)
+                        head->granted(head);
+                if (last)
+                        return LINE_GONE;
+                if (!error)
+                        return LINE_SERVED;
+        }
+}
+
+/* Goes round the lines until each has been tried in vain since the last success. A line that was served
+ * goes to the end; one that was not keeps its turn, as all of them come round again. */
+static void waiters_serve_locked(struct waiters *waiters, const struct waiter *entering) {
+        unsigned failed_order = ORDER_COUNT;
+        struct link *first_blocked = NULL;
+        while (link_used(&waiters->lines) && waiters->lines.next != first_blocked) {
+                struct link *turn = waiters->lines.next;
+                struct waiter_line *line = LINK_OWNER(turn, struct waiter_line, in_lines);
+                enum line_outcome outcome =
+                        line_serve_locked(waiters, line, entering, &failed_order);
+                if (outcome == LINE_GONE)
+                        continue;
+                link_remove(turn);
+                list_append(&waiters->lines, turn);
+                if (outcome == LINE_SERVED)
+                        first_blocked = NULL;
+                else if (!first_blocked)
+                        first_blocked = turn;
+        }
+}
+
+int waiters_enter(struct waiters *waiters, struct waiter *waiter, uint32_t uid) {
+        pthread_mutex_lock(&waiters->lock);
+        struct waiter_line *line = line_of(waiters, uid);
+        if (!line) {
+                pthread_mutex_unlock(&waiters->lock);
+                return -ENOMEM;
+        }
+        link_init(&waiter->in_line);
+        list_append(&line->waiters, &waiter->in_line);
+        waiter->line = line;
+        waiter->state = WAITER_QUEUED;
+        atomic_fetch_add_explicit(&waiters->count, 1, memory_order_seq_cst);
+        atomic_thread_fence(memory_order_seq_cst);
+        waiters_serve_locked(waiters, waiter);
+        enum waiter_state state = waiter->state;
+        pthread_mutex_unlock(&waiters->lock);
+        return state == WAITER_QUEUED ? 0 : state == WAITER_GRANTED ? 1 : -ESTALE;
+}
+
+bool waiters_withdraw(struct waiters *waiters, struct waiter *waiter) {
+        pthread_mutex_lock(&waiters->lock);
+        bool queued = waiter->state == WAITER_QUEUED;
+        bool granted = waiter->state == WAITER_GRANTED;
+        if (queued)
+                waiter_leave_locked(waiters, waiter, WAITER_OUT);
+        /* Who was behind it in its line may be served by what did not suffice for it. */
+        if (queued && link_used(&waiters->lines))
+                waiters_serve_locked(waiters, NULL);
+        pthread_mutex_unlock(&waiters->lock);
+        return granted;
+}
+
+void waiters_serve_now(struct waiters *waiters) {
+        pthread_mutex_lock(&waiters->lock);
+        waiters_serve_locked(waiters, NULL);
+        pthread_mutex_unlock(&waiters->lock);
+}

@@ -1,0 +1,64 @@
+/* Those who wait for memory of one pool. One line per uid, first come first served; the lines take
+ * turns, and a line whose head cannot be served now does not hold up the others.
+ *
+ * No wake-up is lost: who waits is counted before it tries once more, and who returns memory does so
+ * before it looks at the count; both are sequentially consistent, so one of the two sees the other.
+ *
+ * Everything is guarded by the lock, which is held around pool_grant and so comes before the pool's. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "core/pool.h"
+#include "list.h"
+
+enum waiter_state {
+        WAITER_OUT, /* in no line and not granted anything */
+        WAITER_QUEUED,
+        WAITER_GRANTED, /* block is its session's */
+};
+
+struct waiter {
+        struct link in_line;
+        struct waiter_line *line; /* while queued */
+        enum waiter_state state;
+        uint32_t session;
+        unsigned order;
+        struct block block; /* once granted */
+        /* Called with the lock held and possibly on another thread, once, when it was granted later than by
+         * waiters_enter itself. It may only hand the waiter on. */
+        void (*granted)(struct waiter *waiter);
+};
+
+struct waiters {
+        pthread_mutex_t lock;
+        struct pool *pool;
+        struct link lines;      /* of struct waiter_line; the first one's turn is next */
+        _Atomic uint32_t count; /* queued waiters; written under the lock */
+};
+
+int waiters_init(struct waiters *waiters, struct pool *pool);
+void waiters_deinit(struct waiters *waiters);
+
+/* Queues a waiter whose session, order and granted are set behind its uid's others, and serves whom it can.
+ * 1: it was granted at once (and granted is not called); 0: it waits, and its memory must stay until it is granted or
+ * withdrawn; -ESTALE: its session is closing; -ENOMEM. */
+int waiters_enter(struct waiters *waiters, struct waiter *waiter, uint32_t uid);
+
+/* Takes a waiter out of its line. True: it had been granted before. */
+bool waiters_withdraw(struct waiters *waiters, struct waiter *waiter);
+
+/* Serves whom it can; to be called after memory was returned. */
+void waiters_serve_now(struct waiters *waiters);
+
+static inline uint32_t waiters_count(struct waiters *waiters) {
+        return atomic_load_explicit(&waiters->count, memory_order_relaxed);
+}
+
+static inline void waiters_serve(struct waiters *waiters) {
+        atomic_thread_fence(memory_order_seq_cst);
+        if (atomic_load_explicit(&waiters->count, memory_order_seq_cst) != 0)
+                waiters_serve_now(waiters);
+}

@@ -1,0 +1,308 @@
+/* See worker.h. */
+#include "worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "connection.h"
+#include "log.h"
+#include "orphans.h"
+#include "serving.h"
+#include "session.h"
+#include "wait.h"
+
+#define TICK_MS 500u
+
+/* The worker whose thread this is: what it posts to itself needs no wake-up. */
+static _Thread_local struct worker *worker_here;
+
+uint64_t worker_clock_ns(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* ---- Inbox ---- */
+
+static int inbox_init(struct inbox *inbox) {
+        *inbox = (struct inbox){.open = true};
+        link_init(&inbox->arrivals);
+        link_init(&inbox->granted);
+        return -pthread_mutex_init(&inbox->lock, NULL);
+}
+
+/* The handle is closed under the same lock, so it is valid here. */
+static void worker_wake_locked(struct worker *worker) {
+        atomic_store_explicit(&worker->inbox.filled, true, memory_order_release);
+        if (worker->inbox.open && worker != worker_here)
+                uv_async_send(&worker->wake);
+}
+
+void worker_give(struct worker *worker, struct arrival *arrival) {
+        pthread_mutex_lock(&worker->inbox.lock);
+        list_append(&worker->inbox.arrivals, &arrival->in_inbox);
+        worker_wake_locked(worker);
+        pthread_mutex_unlock(&worker->inbox.lock);
+}
+
+void worker_post_granted(struct worker *worker, struct link *in_inbox) {
+        pthread_mutex_lock(&worker->inbox.lock);
+        list_append(&worker->inbox.granted, in_inbox);
+        worker_wake_locked(worker);
+        pthread_mutex_unlock(&worker->inbox.lock);
+}
+
+void worker_stop(struct worker *worker) {
+        pthread_mutex_lock(&worker->inbox.lock);
+        worker->inbox.stop = true;
+        worker_wake_locked(worker);
+        pthread_mutex_unlock(&worker->inbox.lock);
+}
+
+void worker_ask_to_park(struct worker *worker) {
+        pthread_mutex_lock(&worker->inbox.lock);
+        worker->inbox.park = true;
+        worker_wake_locked(worker);
+        pthread_mutex_unlock(&worker->inbox.lock);
+}
+
+static void arrival_drop(struct arrival *arrival) {
+        close(arrival->fd);
+        peer_deinit(&arrival->peer);
+        free(arrival);
+}
+
+static void worker_welcome(struct worker *worker, struct arrival *arrival) {
+        int error = connection_new(worker, arrival);
+        if (!error) {
+                free(arrival);
+                return;
+        }
+        log_warning(
+                "cannot serve a connection of pid %u: %s", arrival->peer.pid, uv_strerror(error));
+        arrival_drop(arrival);
+        worker_lost_connection(worker);
+}
+
+static void worker_end(struct worker *worker);
+
+static void worker_open_inbox(struct worker *worker) {
+        struct inbox *inbox = &worker->inbox;
+        struct link arrivals, granted;
+        link_init(&arrivals);
+        link_init(&granted);
+        pthread_mutex_lock(&inbox->lock);
+        list_move(&inbox->arrivals, &arrivals);
+        list_move(&inbox->granted, &granted);
+        bool stop = inbox->stop, park = inbox->park;
+        inbox->park = false;
+        atomic_store_explicit(&inbox->filled, false, memory_order_relaxed);
+        pthread_mutex_unlock(&inbox->lock);
+
+        if (park)
+                barrier_park(&worker->serving->barrier);
+        waits_deliver(&granted);
+        while (link_used(&arrivals)) {
+                struct arrival *arrival = LINK_OWNER(arrivals.next, struct arrival, in_inbox);
+                link_remove(&arrival->in_inbox);
+                worker_welcome(worker, arrival);
+        }
+        if (stop && !worker->stopping)
+                worker_end(worker);
+}
+
+/* ---- Turns of the loop ---- */
+
+static void worker_on_wake(uv_async_t *wake) {
+        (void)wake; /* the inbox is opened before the loop waits again */
+}
+
+static void worker_before_poll(uv_prepare_t *prepare) {
+        struct worker *worker = prepare->data;
+        connection_flush(worker);
+        while (atomic_load_explicit(&worker->inbox.filled, memory_order_acquire)) {
+                worker_open_inbox(worker);
+                connection_flush(worker);
+        }
+}
+
+/* One slice for each session that is being returned, one turn for each connection with requests. */
+static void worker_on_more(uv_idle_t *more) {
+        struct worker *worker = more->data;
+        struct link round;
+        link_init(&round);
+        list_move(&worker->reclaims, &round);
+        while (link_used(&round)) {
+                struct session *session = LINK_OWNER(round.next, struct session, in_reclaims);
+                link_remove(&session->in_reclaims);
+                if (!session_reclaim(session))
+                        list_append(&worker->reclaims, &session->in_reclaims);
+        }
+        list_move(&worker->runnable, &round);
+        while (link_used(&round)) {
+                struct connection *connection =
+                        LINK_OWNER(round.next, struct connection, in_runnable);
+                link_remove(&connection->in_runnable);
+                connection_resume(connection);
+        }
+        if (!link_used(&worker->reclaims) && !link_used(&worker->runnable))
+                uv_idle_stop(more);
+}
+
+void worker_has_more(struct worker *worker) {
+        if (!worker->stopping)
+                uv_idle_start(&worker->more, worker_on_more);
+}
+
+static void worker_on_tick(uv_timer_t *tick) {
+        struct worker *worker = tick->data;
+        uint64_t now_ms = uv_now(&worker->loop);
+        struct link round;
+        link_init(&round);
+        list_move(&worker->watched, &round);
+        while (link_used(&round)) {
+                struct connection *connection =
+                        LINK_OWNER(round.next, struct connection, in_watched);
+                link_remove(&connection->in_watched);
+                if (!connection_expire(connection, now_ms))
+                        list_append(&worker->watched, &connection->in_watched);
+        }
+        if (!link_used(&worker->watched))
+                uv_timer_stop(tick);
+}
+
+void worker_watch(struct worker *worker, struct link *in_watched) {
+        list_append(&worker->watched, in_watched);
+        if (!uv_is_active((uv_handle_t *)&worker->tick))
+                uv_timer_start(&worker->tick, worker_on_tick, TICK_MS, TICK_MS);
+}
+
+void worker_lost_connection(struct worker *worker) {
+        atomic_fetch_sub_explicit(&worker->connection_count, 1, memory_order_relaxed);
+        acceptor_connection_closed(&worker->serving->acceptor);
+}
+
+/* ---- Beginning and end ---- */
+
+static int worker_init_loop(struct worker *worker) {
+        int error = uv_loop_init(&worker->loop);
+        if (error)
+                return error;
+        error = uv_async_init(&worker->loop, &worker->wake, worker_on_wake);
+        if (error) {
+                uv_loop_close(&worker->loop);
+                return error;
+        }
+        uv_prepare_init(&worker->loop, &worker->before_poll);
+        uv_idle_init(&worker->loop, &worker->more);
+        uv_timer_init(&worker->loop, &worker->tick);
+        worker->before_poll.data = worker->more.data = worker->tick.data = worker;
+        uv_prepare_start(&worker->before_poll, worker_before_poll);
+        return 0;
+}
+
+static int worker_init_buffers(struct worker *worker) {
+        worker->input = malloc(WORKER_INPUT_BYTES);
+        worker->output = malloc(WORKER_OUTPUT_BYTES);
+        worker->scratch = malloc(sizeof(*worker->scratch));
+        if (!worker->input || !worker->output || !worker->scratch)
+                return -ENOMEM;
+        return arena_init(&worker->arena, MESSAGE_ARENA_REQUEST);
+}
+
+static void worker_free_buffers(struct worker *worker) {
+        arena_deinit(&worker->arena);
+        free(worker->input);
+        free(worker->output);
+        free(worker->scratch);
+}
+
+int worker_init(struct worker *worker, struct serving *serving, unsigned index) {
+        *worker = (struct worker){.serving = serving, .index = index};
+        link_init(&worker->connections);
+        link_init(&worker->watched);
+        link_init(&worker->runnable);
+        link_init(&worker->reclaims);
+        int error = worker_init_buffers(worker);
+        if (error)
+                goto free_buffers;
+        error = inbox_init(&worker->inbox);
+        if (error)
+                goto free_buffers;
+        error = worker_init_loop(worker);
+        if (error)
+                goto destroy_lock;
+        return 0;
+
+destroy_lock:
+        pthread_mutex_destroy(&worker->inbox.lock);
+free_buffers:
+        worker_free_buffers(worker);
+        return error;
+}
+
+static void worker_close_handles(struct worker *worker) {
+        pthread_mutex_lock(&worker->inbox.lock);
+        worker->inbox.open = false;
+        uv_close((uv_handle_t *)&worker->wake, NULL);
+        pthread_mutex_unlock(&worker->inbox.lock);
+        uv_close((uv_handle_t *)&worker->before_poll, NULL);
+        uv_close((uv_handle_t *)&worker->more, NULL);
+        uv_close((uv_handle_t *)&worker->tick, NULL);
+}
+
+/* Leaves every session in the ledger: whether it outlives the daemon is the store's decision. */
+static void worker_end(struct worker *worker) {
+        worker->stopping = true;
+        while (link_used(&worker->connections))
+                connection_close(
+                        LINK_OWNER(worker->connections.next, struct connection, in_worker), NULL);
+        while (link_used(&worker->reclaims)) {
+                struct session *session =
+                        LINK_OWNER(worker->reclaims.next, struct session, in_reclaims);
+                link_remove(&session->in_reclaims);
+                free(session);
+        }
+        if (worker->index == 0)
+                orphans_forget(worker->serving);
+        worker_close_handles(worker);
+}
+
+static void *worker_main(void *argument) {
+        struct worker *worker = argument;
+        worker_here = worker;
+        uv_run(&worker->loop, UV_RUN_DEFAULT);
+        barrier_retire(&worker->serving->barrier);
+        return NULL;
+}
+
+int worker_start(struct worker *worker) {
+        sigset_t all, before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_BLOCK, &all, &before);
+        int error = pthread_create(&worker->thread, NULL, worker_main, worker);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        return -error;
+}
+
+void worker_deinit(struct worker *worker) {
+        if (worker->inbox.open) { /* never started */
+                worker_close_handles(worker);
+                uv_run(&worker->loop, UV_RUN_DEFAULT);
+        }
+        /* What others posted while it ended: the waits are withdrawn, their timers closed with the loop. */
+        waits_deliver(&worker->inbox.granted);
+        uv_run(&worker->loop, UV_RUN_DEFAULT);
+        while (link_used(&worker->inbox.arrivals)) {
+                struct arrival *arrival =
+                        LINK_OWNER(worker->inbox.arrivals.next, struct arrival, in_inbox);
+                link_remove(&arrival->in_inbox);
+                arrival_drop(arrival);
+        }
+        uv_loop_close(&worker->loop);
+        pthread_mutex_destroy(&worker->inbox.lock);
+        worker_free_buffers(worker);
+}
