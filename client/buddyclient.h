@@ -1,15 +1,20 @@
 /* libbuddyclient: page ranges from a shared memory pool that buddyd manages.
  *
  * A struct buddyclient is one connection to one pool. Make one, set it up, connect, and ask for
- * ranges; a range is named by its offset from the base of the pool's segment, which every process
- * maps at an address of its own, so a range can be sent to another process as plain data.
+ * ranges; a range is named by its offset from the base of the pool's segment, which every
+ * process maps at an address of its own, so a range can be sent to another process as plain
+ * data.
  *
- * Calls return 0 or a negative errno unless said otherwise, and write their outputs only on success; a
- * refused call changes nothing. After connect, one struct buddyclient may be used by any number of threads
- * at once; the setters, connect and destroy may not run beside another call on the same one.
- * The library starts no thread, handles no signal, prints nothing and keeps no state outside
- * struct buddyclient but the text of each thread's last refusal. After fork() the child's copy
- * answers -ENOTCONN to every call and the parent's ranges are not touched.
+ * Calls return 0 or a negative errno unless said otherwise, and write their outputs only on
+ * success; a refused call changes nothing. After connect, one struct buddyclient may be used by
+ * any number of threads at once; the setters, connect and destroy may not run beside another
+ * call on the same one. The library starts no thread, handles no signal, prints nothing and
+ * keeps no state outside struct buddyclient but the text of each thread's last refusal. After
+ * fork() the child's copy answers -ENOTCONN to every call and the parent's ranges are not
+ * touched; base, size and pointer go on working there, and destroy frees the copy and tells the
+ * daemon nothing.
+ *
+ * A connection that was lost ends every call under way, and every later one, with -ENOTCONN.
  *
  *   -EINVAL     a bad argument: zero length, a range never granted, an interior offset
  *   -E2BIG      longer than this pool can ever grant
@@ -20,8 +25,7 @@
  *   -EACCES     not admitted to this pool, or to this operation
  *   -ENOENT     no such pool, peer or key
  *   -ENOTCONN   daemon unreachable and not back within the timeout
- *   -EPROTO     the other side does not speak this protocol
- */
+ *   -EPROTO     the other side does not speak this protocol */
 #pragma once
 
 #include <stdbool.h>
@@ -31,6 +35,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 struct buddyclient;
 
@@ -47,14 +52,15 @@ struct buddyclient_range {
 int buddyclient_new(struct buddyclient **out);
 
 /* The daemon's socket; unset: $BUDDYD_SOCKET, else /run/buddyd/buddyd.sock as root, else
- * $XDG_RUNTIME_DIR/buddyd/buddyd.sock. The string is copied. -EINVAL: empty or too long for a socket
- * address; -EBUSY: already connected (so all setters); -ENOMEM. */
+ * $XDG_RUNTIME_DIR/buddyd/buddyd.sock. The string is copied. -EINVAL: empty or too long for a
+ * socket address; -EBUSY: already connected (so all setters); -ENOMEM. */
 int buddyclient_set_socket(struct buddyclient *client, const char *path);
 
-/* The pool; unset: "default". -EINVAL: empty or over 48 characters. */
+/* The pool; unset: "default". The string is copied. -EINVAL: empty or over 48 characters. */
 int buddyclient_set_pool(struct buddyclient *client, const char *pool);
 
-/* A name that operators and peers see; unset: the program's name. -EINVAL: over 63 bytes. */
+/* A name that operators and peers see; unset: the program's name. The string is copied. -EINVAL:
+ * over 63 bytes. */
 int buddyclient_set_name(struct buddyclient *client, const char *name);
 
 /* A read-only client maps the segment read-only; it may attach, look up and release, not alloc. */
@@ -63,16 +69,21 @@ int buddyclient_set_read_only(struct buddyclient *client, bool read_only);
 /* Bytes of returned ranges that may be kept for the next request; 0 turns the cache off. */
 int buddyclient_set_cache_bytes(struct buddyclient *client, uint64_t bytes);
 
-/* How long a request may take, and reconnecting: milliseconds, 5000 unless set, -1 for no limit.
- * -EINVAL: below -1. */
+/* How long connect and each request may take: milliseconds, 5000 unless set, -1 for no limit, 0
+ * as 1. A request that the daemon does not answer in time ends with -ENOTCONN; what it is
+ * granted later goes back by itself. -EINVAL: below -1. */
 int buddyclient_set_timeout_ms(struct buddyclient *client, int timeout_ms);
 
-/* Connects, says hello and maps the segment. -ENOTCONN: no daemon answers there; -ENOENT: no such pool;
- * -EACCES; -EPROTO; -ENOMEM; -EBUSY: already connected. After a failure it may be tried again. */
+/* Connects, says hello and maps the segment. -ENOTCONN: no daemon answers there; -ENOENT: no
+ * such pool; -EACCES: not admitted to the socket or the pool; -EPROTO: it is no daemon of this
+ * protocol; -ENOMEM: no memory or address space; -EMFILE, -ENFILE: no descriptor left; -EINVAL:
+ * $BUDDYD_SOCKET is too long for a socket address; -EBUSY: already connected. After a failure
+ * the client is as it was and may be tried again. */
 int buddyclient_connect(struct buddyclient *client);
 
-/* Returns all it holds, unmaps the segment, closes the connection and frees the client; the daemon has the
- * memory back when this returns. Pointers into the segment end here. NULL is fine. */
+/* Returns all it holds, unmaps the segment, closes the connection and frees the client; the
+ * daemon has the memory back when this returns. Pointers into the segment end here. NULL is
+ * fine. */
 void buddyclient_destroy(struct buddyclient *client);
 
 /* ---- The segment ---- */
@@ -89,27 +100,31 @@ void *buddyclient_pointer(struct buddyclient *client, const struct buddyclient_r
 
 /* ---- Ranges ---- */
 
-/* Takes a range of at least length bytes: page size << order, the smallest that fits, aligned to its own
- * length from the base. It is held until released. The bytes are whatever was there before.
- * -EINVAL, -E2BIG, -ENOMEM, -EDQUOT, -EACCES (read-only), -ENOTCONN. */
+/* Takes a range of at least length bytes: page size << order, the smallest that fits, aligned to
+ * its own length from the base. It is held until released. The bytes are whatever was there
+ * before. -EINVAL, -E2BIG, -ENOMEM, -EDQUOT, -EACCES (read-only), -ENOTCONN. */
 int buddyclient_alloc(struct buddyclient *client, uint64_t length, struct buddyclient_range *out);
 
-/* As buddyclient_alloc, but waits its turn for up to timeout_ms milliseconds (0: not at all; -1: as long as it takes).
- * -ETIMEDOUT: none came free, and the request is withdrawn. */
-int buddyclient_alloc_wait(struct buddyclient *client, uint64_t length, int timeout_ms,
-        struct buddyclient_range *out);
+/* As buddyclient_alloc, but waits its turn for up to timeout_ms milliseconds (0: not at all; -1:
+ * as long as it takes). -ETIMEDOUT: none came free, and the request is withdrawn; -EINVAL also
+ * for a timeout below -1. The daemon keeps the time: only if it says nothing for the request's
+ * own timeout beyond that, the answer is -ENOTCONN. */
+int buddyclient_alloc_wait(
+        struct buddyclient *client, uint64_t length, int timeout_ms, struct buddyclient_range *out);
 
 /* Takes count ranges of at least length bytes each, or none. -EINVAL: count is 0 or over 4096. */
-int buddyclient_alloc_many(struct buddyclient *client, uint64_t length, size_t count,
-        struct buddyclient_range *out);
+int buddyclient_alloc_many(
+        struct buddyclient *client, uint64_t length, size_t count, struct buddyclient_range *out);
 
-/* Drops one hold of a range; with the last hold of all clients it becomes free.
- * -EINVAL, -ESTALE, -ENOTCONN. */
+/* Drops one hold of a range; with the last hold of all clients it becomes free. -EINVAL,
+ * -ESTALE; -ENOTCONN: the daemon did not confirm it, and the range counts as returned. */
 int buddyclient_release(struct buddyclient *client, const struct buddyclient_range *range);
 
-/* Drops one hold of each range, or of none if one is refused. count 0 does nothing. */
-int buddyclient_release_many(struct buddyclient *client, const struct buddyclient_range *ranges,
-        size_t count);
+/* Drops one hold of each range, or of none if one is refused. count 0 does nothing. More than
+ * 4096 take several requests, and are all compared with what this client holds before the first.
+ * -EINVAL, -ESTALE, -ENOMEM, -ENOTCONN. */
+int buddyclient_release_many(
+        struct buddyclient *client, const struct buddyclient_range *ranges, size_t count);
 
 /* ---- Sharing ---- */
 
@@ -157,13 +172,14 @@ int buddyclient_stats(struct buddyclient *client, struct buddyclient_stats *out)
 /* What an error number of this library means, in words. Never NULL; static. Any thread. */
 const char *buddyclient_strerror(int error);
 
-/* The reason behind this thread's last refused call on this client, with figures; empty if there is none.
- * Valid until this thread's next call. */
+/* The reason behind this thread's last refused call on this client, with figures; empty if there
+ * is none. Valid until this thread's next call. */
 const char *buddyclient_detail(struct buddyclient *client);
 
 /* The library's version, "major.minor.patch". */
 const char *buddyclient_version(void);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,161 @@
+/* A client's life: made, set up, destroyed. And the one place through which every request goes. */
+#include "client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "deadline.h"
+
+#define TIMEOUT_MS_DEFAULT  5000
+#define CACHE_BYTES_DEFAULT (UINT64_C(4) << 20)
+
+int buddyclient_new(struct buddyclient **out) {
+        if (!out)
+                return -EINVAL;
+        struct buddyclient *client = calloc(1, sizeof(*client));
+        if (!client)
+                return -ENOMEM;
+        if (process_mark_init(&client->mark) < 0) {
+                free(client);
+                return -ENOMEM;
+        }
+        client->timeout_ms = TIMEOUT_MS_DEFAULT;
+        client->cache_bytes = CACHE_BYTES_DEFAULT;
+        client->born = deadline_now();
+        memcpy(client->pool, "default", sizeof("default"));
+        strncpy(client->name, program_invocation_short_name, CLIENT_NAME_MAX);
+        holdings_init(&client->holdings);
+        *out = client;
+        return 0;
+}
+
+/* ---- Setters ---- */
+
+static int settable(const struct buddyclient *client) {
+        if (!client)
+                return -EINVAL;
+        if (client->connected)
+                return client_refuse(client, -EBUSY, "already connected");
+        return 0;
+}
+
+/* Copies a text of min to max bytes into a field of max + 1. */
+static int set_text(
+        const struct buddyclient *client, char *field, const char *text, size_t min, size_t max) {
+        int rc = settable(client);
+        if (rc < 0)
+                return rc;
+        size_t length = text ? strnlen(text, max + 1) : 0;
+        if (!text || length < min || length > max)
+                return client_refuse(
+                        client, -EINVAL, "a name of %zu to %zu bytes is needed", min, max);
+        memcpy(field, text, length + 1);
+        return 0;
+}
+
+int buddyclient_set_socket(struct buddyclient *client, const char *path) {
+        int rc = settable(client);
+        if (rc < 0)
+                return rc;
+        size_t max = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
+        if (!path || path[0] == '\0' || strnlen(path, max + 1) > max)
+                return client_refuse(
+                        client, -EINVAL, "a socket path of 1 to %zu bytes is needed", max);
+        char *copy = strdup(path);
+        if (!copy)
+                return -ENOMEM;
+        free(client->socket_path);
+        client->socket_path = copy;
+        return 0;
+}
+
+int buddyclient_set_pool(struct buddyclient *client, const char *pool) {
+        return set_text(client, client ? client->pool : NULL, pool, 1, CLIENT_POOL_MAX);
+}
+
+int buddyclient_set_name(struct buddyclient *client, const char *name) {
+        return set_text(client, client ? client->name : NULL, name, 0, CLIENT_NAME_MAX);
+}
+
+int buddyclient_set_read_only(struct buddyclient *client, bool read_only) {
+        int rc = settable(client);
+        if (rc == 0)
+                client->read_only = read_only;
+        return rc;
+}
+
+int buddyclient_set_cache_bytes(struct buddyclient *client, uint64_t bytes) {
+        int rc = settable(client);
+        if (rc == 0)
+                client->cache_bytes = bytes;
+        return rc;
+}
+
+int buddyclient_set_timeout_ms(struct buddyclient *client, int timeout_ms) {
+        int rc = settable(client);
+        if (rc < 0)
+                return rc;
+        if (timeout_ms < -1)
+                return client_refuse(client, -EINVAL, "a timeout of %d ms", timeout_ms);
+        client->timeout_ms = timeout_ms;
+        return 0;
+}
+
+/* ---- Requests ---- */
+
+int client_usable(const struct buddyclient *client) {
+        if (!client)
+                return -EINVAL;
+        if (!process_mark_is_mine(&client->mark))
+                return client_refuse(
+                        client, -ENOTCONN, "this client belongs to the parent process");
+        if (!client->connected)
+                return client_refuse(client, -ENOTCONN, "not connected yet");
+        return 0;
+}
+
+int client_exchange(struct buddyclient *client, struct request *request, struct call *call,
+        int64_t timeout_ms) {
+        int rc = channel_call(&client->channel, request, call, deadline_after(timeout_ms));
+        if (rc < 0)
+                client_refuse(client, rc, "%s",
+                        call->detail[0] != '\0' ? call->detail : buddyclient_strerror(rc));
+        return rc;
+}
+
+uint32_t buddyclient_id(struct buddyclient *client) {
+        return client ? client->session : 0;
+}
+
+/* ---- The end ---- */
+
+static int accept_done(void *context, const struct reply *reply) {
+        (void)context;
+        return reply->kind == REPLY_DONE ? 0 : -EPROTO;
+}
+
+/* Waits until the daemon has taken everything back. A daemon that is gone has done so. */
+static void say_goodbye(struct buddyclient *client) {
+        struct request request = {.kind = REQUEST_GOODBYE};
+        struct call call = {.accept = accept_done};
+        channel_call(&client->channel, &request, &call, deadline_after(client->timeout_ms));
+}
+
+void buddyclient_destroy(struct buddyclient *client) {
+        if (!client)
+                return;
+        bool mine = process_mark_is_mine(&client->mark);
+        if (client->connected) {
+                if (mine)
+                        say_goodbye(client);
+                channel_deinit(&client->channel, !mine);
+                mapping_deinit(&client->mapping);
+        }
+        client_forget_detail(client);
+        holdings_deinit(&client->holdings);
+        process_mark_deinit(&client->mark);
+        free(client->socket_path);
+        free(client);
+}

@@ -1,0 +1,26 @@
+/* The first exchange on a connection: who we are, and what the daemon says of the pool.
+ * Everything it says is checked here, once. */
+#pragma once
+
+#include <stdint.h>
+
+#include "proto/message.h"
+#include "stream.h"
+
+#define HELLO_REQUEST_ID   1u
+#define HELLO_DETAIL_BYTES 256u
+
+struct hello_answer {
+        uint32_t session;
+        uint8_t token[MESSAGE_TOKEN_BYTES];
+        uint64_t page_bytes;     /* a power of two */
+        uint64_t size_bytes;     /* > 0, in whole pages */
+        uint64_t max_size_bytes; /* >= size_bytes, in whole pages */
+        int segment_fd;          /* owned */
+};
+
+/* Says hello and takes the answer. On success the descriptor in *out is the caller's. -ENOTCONN:
+ * no answer by the deadline, or the daemon closed; -EPROTO: it does not speak this protocol, or
+ * what it says cannot be; the errno of a refusal; -ENOMEM. detail: the reason in words. */
+int hello_exchange(struct stream *stream, const struct request_hello *hello, int64_t deadline,
+        struct hello_answer *out, char detail[HELLO_DETAIL_BYTES]);

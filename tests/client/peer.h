@@ -1,0 +1,48 @@
+/* The other end of a connection, played by a child process that says what a daemon would never
+ * say. */
+#pragma once
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "proto/message.h"
+
+/* Runs in the child, once, on an accepted connection. What is still open when it returns is
+ * closed. */
+typedef void peer_script(int fd);
+
+struct peer {
+        pid_t pid;
+        char folder[64];
+        char path[96];
+};
+
+/* Listens in a folder of its own, and plays the script to everyone who connects, one after the
+ * other. */
+struct peer peer_start(peer_script *script);
+
+/* Ends the child and removes the folder. */
+void peer_stop(struct peer *peer);
+
+/* ---- For scripts ---- */
+
+/* Reads one whole request; ends the child if there is none. Valid until the next call. */
+const struct request *peer_read(int fd);
+
+/* Sends a reply, with descriptors if there are any. */
+void peer_send(int fd, const struct reply *reply, const int *fds, size_t fd_count);
+
+void peer_send_bytes(int fd, const void *bytes, size_t length);
+
+/* A memfd of that many bytes. */
+int peer_segment(size_t bytes);
+
+/* The welcome that a daemon with a pool of 1 MiB would send, and that welcome sent. */
+struct reply peer_welcome(uint64_t id);
+void peer_greet(int fd);
+
+/* One granted range. */
+void peer_send_range(int fd, uint64_t id, uint64_t place, uint32_t generation);
+
+/* Waits until the other side closes. */
+void peer_wait_close(int fd);

@@ -1,0 +1,355 @@
+/* A daemon that answers late, wrongly or not at all, once the connection stands. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/buddyclient.h"
+#include "peer.h"
+
+#define PAGE 4096ull
+
+static struct buddyclient *connected(const struct peer *peer, int timeout_ms) {
+        struct buddyclient *client;
+        cr_assert_eq(buddyclient_new(&client), 0);
+        cr_assert_eq(buddyclient_set_socket(client, peer->path), 0);
+        cr_assert_eq(buddyclient_set_timeout_ms(client, timeout_ms), 0);
+        cr_assert_eq(buddyclient_connect(client), 0, "%s", buddyclient_detail(client));
+        return client;
+}
+
+static int64_t now_ms(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void send_done(int fd, uint64_t id) {
+        struct reply done = {.id = id, .kind = REPLY_DONE};
+        peer_send(fd, &done, NULL, 0);
+}
+
+/* ---- Silence ---- */
+
+static void greets_and_is_silent(int fd) {
+        peer_greet(fd);
+        peer_wait_close(fd);
+}
+
+Test(channel, silence_ends_in_not_connected) {
+        struct peer peer = peer_start(greets_and_is_silent);
+        struct buddyclient *client = connected(&peer, 100);
+        struct buddyclient_range range = {.offset = 1};
+        int64_t before = now_ms();
+        cr_assert_eq(buddyclient_alloc(client, 1, &range), -ENOTCONN);
+        cr_assert_eq(buddyclient_alloc_wait(client, 1, 100, &range), -ENOTCONN);
+        int64_t took = now_ms() - before;
+        cr_assert(took >= 300 && took < 3000, "%lld ms", (long long)took);
+        cr_assert_eq(range.offset, 1);
+        cr_assert_str_eq(buddyclient_detail(client), "the daemon does not answer");
+        buddyclient_destroy(client);
+        peer_stop(&peer);
+}
+
+static void *alloc_one(void *context) {
+        struct buddyclient_range range;
+        return (void *)(intptr_t)buddyclient_alloc(context, PAGE, &range);
+}
+
+Test(channel, silence_ends_for_every_thread_at_its_own_time) {
+        struct peer peer = peer_start(greets_and_is_silent);
+        struct buddyclient *client = connected(&peer, 200);
+        pthread_t threads[8];
+        int64_t before = now_ms();
+        for (int i = 0; i < 8; i++)
+                cr_assert_eq(pthread_create(&threads[i], NULL, alloc_one, client), 0);
+        for (int i = 0; i < 8; i++) {
+                void *result;
+                pthread_join(threads[i], &result);
+                cr_assert_eq((intptr_t)result, -ENOTCONN);
+        }
+        int64_t took = now_ms() - before;
+        cr_assert(took >= 200 && took < 2000, "%lld ms", (long long)took);
+        buddyclient_destroy(client);
+        peer_stop(&peer);
+}
+
+/* ---- Late answers ---- */
+
+/* Answers the first alloc only together with the second, and expects the first one's range back,
+ * one-way, before it confirms anything else. */
+static void answers_late(int fd) {
+        peer_greet(fd);
+        uint64_t first = peer_read(fd)->id;
+        uint64_t second = peer_read(fd)->id;
+        peer_send_range(fd, first, 5 * PAGE, 3);
+        peer_send_range(fd, second, 6 * PAGE, 4);
+        const struct request *back = peer_read(fd);
+        bool right = back->kind == REQUEST_RELEASE && back->release.one_way &&
+                     back->release.ranges.count == 1 &&
+                     back->release.ranges.places[0] == 5 * PAGE &&
+                     back->release.ranges.generations[0] == 3;
+        const struct request *next = peer_read(fd);
+        if (right && next->kind == REQUEST_RELEASE && !next->release.one_way)
+                send_done(fd, next->id);
+        peer_wait_close(fd);
+}
+
+Test(channel, late_grant_goes_back) {
+        struct peer peer = peer_start(answers_late);
+        struct buddyclient *client = connected(&peer, 500);
+        struct buddyclient_range range;
+        cr_assert_eq(buddyclient_alloc(client, 1, &range), -ENOTCONN);
+        cr_assert_eq(buddyclient_alloc(client, 1, &range), 0);
+        cr_assert_eq(range.offset, 6 * PAGE);
+        cr_assert_eq(range.length, PAGE);
+        cr_assert_eq(range.generation, 4);
+        cr_assert_eq(buddyclient_release(client, &range), 0);
+        buddyclient_destroy(client);
+        peer_stop(&peer);
+}
+
+/* ---- Many threads, answers in any order ---- */
+
+/* Answers four at a time, backwards, each with an offset that tells which length was asked for. */
+static void answers_backwards(int fd) {
+        struct {
+                uint64_t id, length;
+        } asked[4];
+        peer_greet(fd);
+        for (int i = 0; i < 4; i++) {
+                const struct request *request = peer_read(fd);
+                asked[i].id = request->id;
+                asked[i].length = request->alloc.length;
+        }
+        for (int i = 3; i >= 0; i--)
+                peer_send_range(fd, asked[i].id, asked[i].length * PAGE, 1);
+        peer_wait_close(fd);
+}
+
+struct asker {
+        struct buddyclient *client;
+        uint64_t length;
+        struct buddyclient_range range;
+        int rc;
+};
+
+static void *ask(void *context) {
+        struct asker *asker = context;
+        asker->rc = buddyclient_alloc(asker->client, asker->length, &asker->range);
+        return NULL;
+}
+
+Test(channel, gives_each_thread_its_own_reply) {
+        struct peer peer = peer_start(answers_backwards);
+        struct buddyclient *client = connected(&peer, 1000);
+        struct asker askers[4];
+        pthread_t threads[4];
+        for (unsigned i = 0; i < 4; i++) {
+                askers[i] = (struct asker){.client = client, .length = i + 1};
+                cr_assert_eq(pthread_create(&threads[i], NULL, ask, &askers[i]), 0);
+        }
+        for (unsigned i = 0; i < 4; i++) {
+                pthread_join(threads[i], NULL);
+                cr_assert_eq(askers[i].rc, 0);
+                cr_assert_eq(askers[i].range.offset, (i + 1) * PAGE);
+        }
+        buddyclient_destroy(client);
+        peer_stop(&peer);
+}
+
+/* ---- Ends and lies ---- */
+
+/* Two allocations fail: the one under way, and one after it; nothing is written. */
+static void expect_end(peer_script *script, int error, const char *reason) {
+        struct peer peer = peer_start(script);
+        struct buddyclient *client = connected(&peer, 1000);
+        struct buddyclient_range range = {.offset = 1};
+        cr_assert_eq(buddyclient_alloc(client, 2 * PAGE, &range), error);
+        cr_assert_not_null(
+                strstr(buddyclient_detail(client), reason), "%s", buddyclient_detail(client));
+        cr_assert_eq(buddyclient_alloc(client, 2 * PAGE, &range), -ENOTCONN);
+        cr_assert_eq(range.offset, 1);
+        buddyclient_destroy(client);
+        peer_stop(&peer);
+}
+
+static void closes_on_a_request(int fd) {
+        peer_greet(fd);
+        peer_read(fd);
+}
+
+static void closes_in_the_reply(int fd) {
+        peer_greet(fd);
+        peer_read(fd);
+        peer_send_bytes(fd, "\x20\0\0\0\x08", 5);
+}
+
+static void sends_garbage(int fd) {
+        peer_greet(fd);
+        peer_read(fd);
+        peer_send_bytes(fd, "\x04\0\0\0\xff\xff\xff\xff", 8);
+        peer_wait_close(fd);
+}
+
+static void sends_too_long_a_frame(int fd) {
+        peer_greet(fd);
+        peer_read(fd);
+        peer_send_bytes(fd, "\xff\xff\xff\x7f", 4);
+        peer_wait_close(fd);
+}
+
+static void answers_a_request_never_made(int fd) {
+        peer_greet(fd);
+        send_done(fd, peer_read(fd)->id + 1);
+        peer_wait_close(fd);
+}
+
+static void answers_alloc_with_done(int fd) {
+        peer_greet(fd);
+        send_done(fd, peer_read(fd)->id);
+        peer_wait_close(fd);
+}
+
+static void has_last_words(int fd) {
+        struct reply reply = {
+                .kind = REPLY_REFUSED, .refused = {STATUS_PROTOCOL, "half a frame for 5 s"}};
+        peer_greet(fd);
+        peer_read(fd);
+        peer_send(fd, &reply, NULL, 0);
+}
+
+#define GRANTS(name, place, generation)                                                            \
+        static void name(int fd) {                                                                 \
+                peer_greet(fd);                                                                    \
+                peer_send_range(fd, peer_read(fd)->id, place, generation);                         \
+                peer_wait_close(fd);                                                               \
+        }
+
+GRANTS(grants_outside, (1 << 20) | 1, 1)
+GRANTS(grants_across_the_end, ((1 << 20) - PAGE) | 1, 1)
+GRANTS(grants_too_short, 0, 1)
+GRANTS(grants_unaligned, PAGE | 1, 1)
+GRANTS(grants_impossible_order, 63, 1)
+GRANTS(grants_impossible_order_12_bits, 0xfff, 1)
+GRANTS(grants_no_generation, 1, 0)
+
+static void grants_two(int fd) {
+        static const uint64_t places[] = {1, 2 * PAGE | 1};
+        static const uint32_t generations[] = {1, 1};
+        peer_greet(fd);
+        struct reply reply = {
+                .id = peer_read(fd)->id, .kind = REPLY_RANGES, .ranges = {places, generations, 2}};
+        peer_send(fd, &reply, NULL, 0);
+        peer_wait_close(fd);
+}
+
+#define ENDS(name, error, reason)                                                                  \
+        Test(channel, name) {                                                                      \
+                expect_end(name, error, reason);                                                   \
+        }
+
+ENDS(closes_on_a_request, -ENOTCONN, "lost")
+ENDS(closes_in_the_reply, -ENOTCONN, "lost")
+ENDS(sends_garbage, -EPROTO, "protocol")
+ENDS(sends_too_long_a_frame, -EPROTO, "protocol")
+ENDS(answers_a_request_never_made, -EPROTO, "protocol")
+ENDS(answers_alloc_with_done, -EPROTO, "protocol")
+ENDS(has_last_words, -EPROTO, "half a frame for 5 s")
+ENDS(grants_outside, -EPROTO, "protocol")
+ENDS(grants_across_the_end, -EPROTO, "protocol")
+ENDS(grants_too_short, -EPROTO, "protocol")
+ENDS(grants_unaligned, -EPROTO, "protocol")
+ENDS(grants_impossible_order, -EPROTO, "protocol")
+ENDS(grants_impossible_order_12_bits, -EPROTO, "protocol")
+ENDS(grants_no_generation, -EPROTO, "protocol")
+ENDS(grants_two, -EPROTO, "protocol")
+
+/* The same block twice to one client is a lie, too, and the first grant stays as it was. */
+static void grants_one_block_twice(int fd) {
+        peer_greet(fd);
+        peer_send_range(fd, peer_read(fd)->id, PAGE, 1);
+        peer_send_range(fd, peer_read(fd)->id, PAGE, 2);
+        peer_wait_close(fd);
+}
+
+Test(channel, grants_one_block_twice) {
+        struct peer peer = peer_start(grants_one_block_twice);
+        struct buddyclient *client = connected(&peer, 1000);
+        struct buddyclient_range range, other;
+        cr_assert_eq(buddyclient_alloc(client, 1, &range), 0);
+        cr_assert_eq(buddyclient_alloc(client, 1, &other), -EPROTO);
+        buddyclient_destroy(client);
+        peer_stop(&peer);
+}
+
+/* All who wait learn of the end, not only the one who reads. */
+static void closes_on_the_fourth_request(int fd) {
+        peer_greet(fd);
+        for (int i = 0; i < 4; i++)
+                peer_read(fd);
+}
+
+Test(channel, end_reaches_every_thread) {
+        struct peer peer = peer_start(closes_on_the_fourth_request);
+        struct buddyclient *client = connected(&peer, -1);
+        pthread_t threads[4];
+        for (int i = 0; i < 4; i++)
+                cr_assert_eq(pthread_create(&threads[i], NULL, alloc_one, client), 0);
+        for (int i = 0; i < 4; i++) {
+                void *result;
+                pthread_join(threads[i], &result);
+                cr_assert_eq((intptr_t)result, -ENOTCONN);
+        }
+        buddyclient_destroy(client);
+        peer_stop(&peer);
+}
+
+/* ---- Statistics ---- */
+
+static void sends_statistics(int fd) {
+        static struct reply_order orders[MESSAGE_ORDERS_MAX];
+        for (unsigned i = 0; i < MESSAGE_ORDERS_MAX; i++)
+                orders[i] = (struct reply_order){.order = i, .free_blocks = 100 + i};
+        peer_greet(fd);
+        struct reply reply = {
+                .id = peer_read(fd)->id,
+                .kind = REPLY_STATS,
+                .stats =
+                        {
+                                .pool = "a name that is much longer than the field it is copied "
+                                        "into, to see",
+                                .backing = "memfd",
+                                .size_bytes = UINT64_C(1) << 60,
+                                .held_bytes = 11,
+                                .reclaimed_bytes_total = 12,
+                                .alloc = {1, 2, 3, 4},
+                                .orders = orders,
+                                .order_count = MESSAGE_ORDERS_MAX,
+                        },
+        };
+        peer_send(fd, &reply, NULL, 0);
+        peer_wait_close(fd);
+}
+
+Test(channel, statistics_fit_their_struct) {
+        struct peer peer = peer_start(sends_statistics);
+        struct buddyclient *client = connected(&peer, 1000);
+        struct buddyclient_stats stats = {.struct_size = sizeof(stats) - 1};
+        cr_assert_eq(buddyclient_stats(client, &stats), -EINVAL);
+        cr_assert_eq(buddyclient_stats(client, NULL), -EINVAL);
+        stats.struct_size = sizeof(stats);
+        cr_assert_eq(buddyclient_stats(client, &stats), 0);
+        cr_assert_eq(strlen(stats.pool), sizeof(stats.pool) - 1);
+        cr_assert_str_eq(stats.backing, "memfd");
+        cr_assert_eq(stats.held_bytes, 11);
+        cr_assert_eq(stats.reclaimed_bytes_total, 12);
+        cr_assert_eq(stats.alloc_us.max, 4);
+        cr_assert_eq(stats.order_count, 64);
+        cr_assert_eq(stats.orders[63].free_blocks, 163);
+        cr_assert_eq(buddyclient_size(client), 1 << 20);
+        buddyclient_destroy(client);
+        peer_stop(&peer);
+}
