@@ -89,11 +89,10 @@ struct measure case_two_threads(double held_share, uint64_t seed) {
         }
         free(pages);
         struct racer racers[THREADS];
-        double yardstick_ns = yardstick_slice();
         race(run_pairs, racers, PAIRS, seed);
         contender_buddy.close();
         double ns = (racers[0].elapsed_ns + racers[1].elapsed_ns) / (2.0 * PAIRS);
-        return (struct measure){.ns = ns, .ratio = ns / yardstick_ns};
+        return (struct measure){.ns = ns};
 }
 
 uint64_t case_false_no_memory(uint64_t allocations, uint64_t seed) {

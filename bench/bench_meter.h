@@ -18,7 +18,7 @@ struct meter {
 /* What one run came to: medians over its slices. */
 struct measure {
         double ns;    /* per operation */
-        double ratio; /* to the yardstick beside it */
+        double ratio; /* to the yardstick beside it; 0: there was none */
 };
 
 double clock_ns(void);

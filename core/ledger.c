@@ -87,7 +87,7 @@ static int header_check(const struct ledger_header *header, uint64_t memory_byte
         if (header->page_shift < PAGE_SHIFT_MIN || header->page_shift > PAGE_SHIFT_MAX)
                 return unclean(fault, fault_bytes, "header: page size 2^%u", header->page_shift);
         uint64_t pages = ledger_load(&header->pages);
-        if (pages == 0 || pages > header->pages_max || header->pages_max >= PAGE_NONE)
+        if (pages == 0 || pages > header->pages_max || header->pages_max > PAGE_NONE)
                 return unclean(fault, fault_bytes, "header: %llu pages of at most %llu",
                         (unsigned long long)pages, (unsigned long long)header->pages_max);
         struct ledger_layout layout;

@@ -136,10 +136,13 @@ static enum status alloc_wait(struct call *call, unsigned order) {
         struct waiters *waiters = &call->served->waiters;
         struct block block;
         int error = -ENOMEM;
-        /* With nobody in line this alloc is the head of its own. */
-        if (waiters_count(waiters) == 0)
+        /* With nobody in line this alloc is the head of its own; and one that does not wait at all
+         * takes what is free now. */
+        if (alloc->timeout_ms == 0 || waiters_count(waiters) == 0)
                 error = pool_grant(call->served->pool, call->session->id, order, &block);
-        if (error == -ENOMEM) {
+        if (error == -ENOMEM && alloc->timeout_ms == 0) {
+                error = -ETIMEDOUT;
+        } else if (error == -ENOMEM) {
                 struct wait_request request = {.id = call->request->id,
                         .length = alloc->length,
                         .order = order,

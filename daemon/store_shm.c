@@ -127,7 +127,12 @@ static int ledger_take_over(struct store *store, uint64_t length) {
                 return store_refuse(store, "map its ledger", error);
         char fault[256] = "";
         error = ledger_open(store->ledger_memory, length, &store->ledger, fault, sizeof(fault));
-        if (error == -ENODATA) {
+        if (error == -ENODATA && length < sizeof(struct ledger_header)) {
+                snprintf(fault, sizeof(fault), "its ledger is cut off after %llu bytes",
+                        (unsigned long long)length);
+                error = -EUCLEAN;
+        }
+        if (error == -ENODATA) { /* never finished: made at its full length, formatted later */
                 store_unmap_ledger(store);
                 return 0;
         }

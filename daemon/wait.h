@@ -13,7 +13,7 @@ struct wait_request {
         uint64_t id;     /* of the request */
         uint64_t length; /* bytes asked for */
         unsigned order;
-        int64_t timeout_ms; /* -1: as long as it takes */
+        int64_t timeout_ms; /* > 0; or -1: as long as it takes */
 };
 
 /* Begins to wait. 0: the reply will be sent later; 1: *block is granted already; -ENOMEM: no memory to

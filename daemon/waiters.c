@@ -117,7 +117,7 @@ int waiters_enter(struct waiters *waiters, struct waiter *waiter, uint32_t uid) 
         waiter->line = line;
         waiter->state = WAITER_QUEUED;
         atomic_fetch_add_explicit(&waiters->count, 1, memory_order_seq_cst);
-        atomic_thread_fence(memory_order_seq_cst);
+        waiters_fence(waiters);
         waiters_serve_locked(waiters, waiter);
         enum waiter_state state = waiter->state;
         pthread_mutex_unlock(&waiters->lock);

@@ -239,6 +239,23 @@ Test(store_refusal, of_a_damaged_header) {
         cr_assert_eq(scratch_shm_count(), 0);
 }
 
+Test(store_refusal, of_a_ledger_that_was_cut_off) {
+        struct pool_settings settings = scratch_pool();
+        static const off_t lengths[] = {0, 100, 4096, 5000};
+        for (unsigned i = 0; i < 4; i++) {
+                leave(&settings);
+                cr_assert_eq(truncate(scratch_shm_path("ledger"), lengths[i]), 0);
+                struct store *store;
+                captured_begin(2);
+                int error = store_open(&settings, false, &store);
+                const char *text = captured_end();
+                cr_expect_eq(error, -EUCLEAN, "%lld", (long long)lengths[i]);
+                cr_expect(is_one_line(text) && strstr(text, "--reset"), "%s", text);
+                cr_assert_eq(access(scratch_shm_path("segment"), F_OK), 0);
+                scratch_shm_remove();
+        }
+}
+
 Test(store_refusal, of_records_that_contradict_each_other) {
         struct pool_settings settings = scratch_pool();
         struct store *store = opened(&settings);
