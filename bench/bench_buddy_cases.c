@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define PAIR_SLICES  100u
 #define PAIRS        250u
@@ -20,13 +21,18 @@ struct live {
         uint64_t pages;
 };
 
-static void *allocate(size_t bytes) {
-        void *memory = malloc(bytes);
-        if (!memory) {
+/* An empty list with room for all that is ever held. Mapped once and not from the heap, where what it
+ * leaves behind would change the yardstick. */
+static struct live live_new(void) {
+        static uint64_t *blocks = MAP_FAILED;
+        if (blocks == MAP_FAILED)
+                blocks = mmap(NULL, BENCH_PAGES_LARGE * sizeof *blocks, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (blocks == MAP_FAILED) {
                 fputs("bench_buddy: no memory for the list of blocks\n", stderr);
                 exit(1);
         }
-        return memory;
+        return (struct live){.blocks = blocks};
 }
 
 static void live_add(struct live *live, uint64_t handle, unsigned order) {
@@ -53,7 +59,6 @@ static void release(const struct contender *contender, uint64_t block) {
 static void live_drop(const struct contender *contender, struct live *live) {
         while (contender->keeps_blocks && live->count > 0)
                 release(contender, live->blocks[--live->count]);
-        free(live->blocks);
 }
 
 static unsigned geometric_order(uint64_t *random) {
@@ -62,7 +67,7 @@ static unsigned geometric_order(uint64_t *random) {
 
 static void fill_with(const struct contender *contender, struct live *live, unsigned order) {
         uint64_t blocks = BENCH_PAGES >> order;
-        *live = (struct live){.blocks = allocate(blocks * sizeof *live->blocks)};
+        *live = live_new();
         while (live->count < blocks)
                 live_add(live, contender->alloc(order), order);
 }
@@ -107,7 +112,7 @@ struct measure case_full_pair(const struct contender *contender, unsigned order,
 void case_fill(const struct contender *contender, uint64_t seed, struct measure *fill,
         struct measure *released) {
         contender->open(BENCH_PAGES);
-        struct live live = {.blocks = allocate(BENCH_PAGES * sizeof *live.blocks)};
+        struct live live = live_new();
         meter_reset(&meter);
         while (live.count < BENCH_PAGES) {
                 uint64_t handles[FILL_SLICE];
@@ -171,7 +176,7 @@ static void churn_slice(
 struct measure case_churn(const struct contender *contender, uint64_t pages, uint64_t seed) {
         contender->open(pages);
         uint64_t held_pages = pages * 7 / 10;
-        struct live live = {.blocks = allocate(pages * sizeof *live.blocks)};
+        struct live live = live_new();
         hold_pages(contender, &live, held_pages, &seed);
         size_t warm_up = live.count > WARM_UP ? live.count : WARM_UP;
         for (size_t i = 0; i < warm_up; i += 2) {
@@ -210,7 +215,7 @@ struct measure case_batch(uint64_t seed) {
 double case_fragmentation(uint64_t operations, uint64_t seed) {
         contender_buddy.open(BENCH_PAGES);
         uint64_t held_pages = BENCH_PAGES * 7 / 10;
-        struct live live = {.blocks = allocate(BENCH_PAGES * sizeof *live.blocks)};
+        struct live live = live_new();
         for (uint64_t done = 0; done < operations; done++) {
                 if (live.pages >= held_pages) {
                         release(&contender_buddy, live_take_random(&live, &seed));

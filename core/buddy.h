@@ -55,8 +55,8 @@ void buddy_deinit(struct buddy *buddy);
  * -EINVAL: empty or beyond pages_max; -EEXIST: a page of it is free already. */
 int buddy_add_region(struct buddy *buddy, uint64_t first_page, uint64_t page_count);
 
-/* Counts pages that are managed but granted already, for an allocator that is rebuilt: only the free
- * pages between them are added as regions. */
+/* Counts pages as managed and granted, for an allocator that is rebuilt: those of them that are free
+ * are returned with buddy_free then. */
 void buddy_add_granted(struct buddy *buddy, uint64_t page_count);
 
 /* Grants one block of 2^order pages, the one at the lowest address that serves.
