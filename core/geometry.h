@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ORDER_COUNT    32u          /* orders 0 … 31 */
-#define PAGE_NONE      UINT32_MAX   /* no page; also the largest possible page count */
+#define ORDER_COUNT    32u        /* orders 0 … 31 */
+#define PAGE_NONE      UINT32_MAX /* no page; also the largest possible page count */
 #define PAGE_SHIFT_MIN 12u
 #define PAGE_SHIFT_MAX 30u
 
