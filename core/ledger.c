@@ -8,7 +8,9 @@
 #include <string.h>
 
 #ifdef LEDGER_HOOK
+#include "spinlock.h"
 void (*ledger_store_hook)(const void *address, uint64_t value);
+void (*spinlock_hook)(const struct spinlock *lock);
 #endif
 
 static_assert(sizeof(struct ledger_session) == 128, "session slots are two cache lines");
@@ -17,6 +19,52 @@ static_assert(sizeof(struct ledger_header) <= 4096, "the header is one page");
 
 #define LEDGER_HOLDS_MIN (64u * 1024)
 #define LEDGER_HOLDS_MAX (1024u * 1024)
+
+void ledger_object_name(
+        uint32_t uid, const char *pool, const char *kind, char name[LEDGER_OBJECT_NAME_BYTES]) {
+        snprintf(name, LEDGER_OBJECT_NAME_BYTES, "/buddyd.%u.%s.%s", uid, pool, kind);
+}
+
+/* Any one word that differs makes a difference: each step is a bijection. bytes: a multiple of 8. */
+static uint64_t digest_add(uint64_t digest, const void *from, size_t bytes) {
+        for (size_t i = 0; i < bytes; i += sizeof(uint64_t)) {
+                uint64_t word;
+                memcpy(&word, (const char *)from + i, sizeof word);
+                digest = (digest ^ word) * UINT64_C(0xff51afd7ed558ccd);
+                digest ^= digest >> 32;
+        }
+        return digest;
+}
+
+#define DIGEST_SEED UINT64_C(0x9e3779b97f4a7c15)
+
+uint64_t ledger_session_digest(const struct ledger_session *session, uint32_t slot) {
+        size_t from = offsetof(struct ledger_session, token);
+        return digest_add(
+                DIGEST_SEED + slot, session->token, offsetof(struct ledger_session, digest) - from);
+}
+
+uint32_t ledger_key_digest(const struct ledger_key *key, uint32_t slot) {
+        uint64_t digest = digest_add(
+                DIGEST_SEED + ((uint64_t)key->uid << 32 | slot), key->name, sizeof key->name);
+        return (uint32_t)(digest ^ digest >> 32);
+}
+
+static uint64_t boot_word(uint32_t boot) {
+        uint64_t word = boot;
+        return digest_add(DIGEST_SEED, &word, sizeof word) << 32 | boot;
+}
+
+uint64_t ledger_boot_word(const uint8_t boot_id[static 16]) {
+        return boot_word((uint32_t)digest_add(DIGEST_SEED, boot_id, 16));
+}
+
+static uint64_t header_digest(const struct ledger_header *header) {
+        const uint64_t figures[] = {
+                header->version, header->page_shift, header->pages_max, header->hold_count};
+        uint64_t digest = digest_add(DIGEST_SEED, figures, sizeof figures);
+        return digest_add(digest, header->pool, sizeof header->pool);
+}
 
 static uint64_t page_up(uint64_t bytes) {
         return (bytes + 4095) & ~UINT64_C(4095);
@@ -58,8 +106,10 @@ void ledger_format(void *memory, const struct ledger_identity *identity, struct 
         header->page_shift = identity->page_shift;
         header->pages_max = identity->pages_max;
         header->hold_count = out->hold_count;
-        memcpy(header->boot_id, identity->boot_id, sizeof header->boot_id);
+        ledger_store(&header->boot, ledger_boot_word(identity->boot_id));
         snprintf(header->pool, sizeof header->pool, "%s", identity->pool);
+        header->digest = header_digest(header);
+        ledger_store(&header->pages_limit, identity->pages);
         ledger_store(&header->pages, identity->pages);
         ledger_store(&header->restarts, 0);
         ledger_store(&header->next_serial, 1);
@@ -84,12 +134,23 @@ static int header_check(const struct ledger_header *header, uint64_t memory_byte
                 return unclean(fault, fault_bytes,
                         "header: layout version %u, this program knows %u", header->version,
                         LEDGER_VERSION);
+        if (header->digest != header_digest(header))
+                return unclean(fault, fault_bytes,
+                        "header: its geometry or name does not match its digest");
+        uint64_t boot = ledger_load(&header->boot);
+        if (boot != boot_word((uint32_t)boot))
+                return unclean(fault, fault_bytes, "header: no such word for a boot: %#llx",
+                        (unsigned long long)boot);
         if (header->page_shift < PAGE_SHIFT_MIN || header->page_shift > PAGE_SHIFT_MAX)
                 return unclean(fault, fault_bytes, "header: page size 2^%u", header->page_shift);
         uint64_t pages = ledger_load(&header->pages);
-        if (pages == 0 || pages > header->pages_max || header->pages_max > PAGE_NONE)
-                return unclean(fault, fault_bytes, "header: %llu pages of at most %llu",
-                        (unsigned long long)pages, (unsigned long long)header->pages_max);
+        uint64_t limit = ledger_load(&header->pages_limit);
+        if (pages == 0 || pages > limit || limit > header->pages_max ||
+                header->pages_max > PAGE_NONE)
+                return unclean(fault, fault_bytes,
+                        "header: %llu pages of at most %llu, grown to %llu",
+                        (unsigned long long)pages, (unsigned long long)header->pages_max,
+                        (unsigned long long)limit);
         struct ledger_layout layout;
         ledger_layout(header->pages_max, &layout);
         if (header->hold_count != layout.hold_count || memory_bytes != layout.total_bytes)

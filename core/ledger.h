@@ -8,16 +8,20 @@
  *
  *   header | sessions | keys | holds | chunk words | page records
  *
- * Record of a block head:  order + 1 : 6 | given : 1 | owner : 25 | generation : 32
+ * Record of a block head:  order + 1 : 6 | given : 1 | owner : 17 | check : 8 | generation : 32
  *   owner is a session, or OWNER_NONE on a live record when only hold words or keys name the block. given: the
  *   owner got it from a peer, so it knows of it though no reply of ours told it; what a client that comes
  *   back neither knows nor was given is the grant of a reply that was lost.
- *   A free record is {0, 0, generation of the last life}.
+ *   A free record is {0, 0, generation of the last life}. check: of the word and of where it is, so that one
+ *   that was bent, or belongs elsewhere, is found by the recovery. A word of 0 is that of a block never granted.
  * Chunk word (one for 512 pages): as a record, for blocks of order >= 9; order + 1 = CHUNK_SPLIT means
  *   that the chunk's page records count. Its generation survives the split. The word and the records of
  *   a chunk that lies inside a larger live block do not count.
- * Hold word (further holders): valid : 1 | given : 1 | unused : 5 | session : 25 | page : 32, 0 when empty.
- * Key slot: name, and a range word page : 32 | generation : 32, 0 when empty; a valid one is a hold.
+ * Hold word (further holders): valid : 1 | given : 1 | unused : 5 | session : 17 | check : 8 | page : 32,
+ *   0 when empty.
+ * Key slot: name, and a range word valid : 1 | generation : 23 (its low bits) | check : 8 | page : 32, 0 when
+ *   empty; a valid one is a hold.
+ * What is written before a commit word (the header's geometry, a session's identity, a key's name) bears a digest.
  *
  * A block is live while its record has an order and (an owner, or a valid hold, or a key). */
 #pragma once
@@ -26,27 +30,17 @@
 #include <stddef.h>
 
 #include "geometry.h"
+#include "ledger_word.h"
 
 #define LEDGER_MAGIC      UINT64_C(0x5245474445444442) /* "BDDEDGER" */
-#define LEDGER_VERSION    1u
+#define LEDGER_VERSION    2u
 #define CHUNK_ORDER       9u
 #define CHUNK_PAGES       (1u << CHUNK_ORDER)
-#define CHUNK_SPLIT       63u
-#define OWNER_NONE        0u
-#define OWNER_BITS        25
 #define LEDGER_SESSIONS   32768u /* slot 0 is never used; slot 1 is the operator's */
 #define LEDGER_KEYS       16384u
 #define LEDGER_NAME_BYTES 64u  /* client names, with the terminator */
 #define LEDGER_KEY_BYTES  240u /* key names, with the terminator */
 #define SESSION_OPERATOR  1u
-
-/* One record or chunk word, unpacked. order_plus_1 == 0: free. */
-struct ledger_record {
-        uint32_t order_plus_1;
-        uint32_t owner;
-        uint32_t generation;
-        bool given;
-};
 
 enum ledger_session_state {
         SESSION_FREE = 0,
@@ -63,14 +57,15 @@ struct ledger_session {
         uint32_t gid;
         uint32_t flags; /* SESSION_READ_ONLY */
         char name[LEDGER_NAME_BYTES];
-        uint64_t reserved[2];
+        uint64_t digest; /* of token to name, and of the slot */
+        uint64_t reserved;
 };
 #define SESSION_READ_ONLY 1u
 
 struct ledger_key {
-        _Atomic uint64_t range; /* page : 32 | generation : 32; the commit word of the slot */
+        _Atomic uint64_t range; /* which block; the commit word of the slot */
         uint32_t uid;           /* who may replace and remove it */
-        uint32_t reserved;
+        uint32_t digest;        /* of uid and name, and of the slot */
         char name[LEDGER_KEY_BYTES];
 };
 
@@ -80,13 +75,21 @@ struct ledger_header {
         uint32_t page_shift;
         uint64_t pages_max;           /* size of the tables */
         _Atomic uint64_t pages;       /* of the pool now; growing is one store */
+        _Atomic uint64_t pages_limit; /* stored before it; pages is never over this */
         uint64_t hold_count;          /* capacity of the hold table */
         _Atomic uint64_t restarts;    /* how often a daemon took the pool over */
         _Atomic uint64_t next_serial; /* of sessions */
-        uint8_t boot_id[16];          /* of the system whose process start times are in here */
+        _Atomic uint64_t boot; /* ledger_boot_word() of the boot whose processes are in here */
         char pool[LEDGER_NAME_BYTES];
+        uint64_t digest;        /* of what of the above never changes */
         _Atomic uint64_t ready; /* LEDGER_MAGIC once everything above is written */
 };
+
+/* Name of the shared memory object of a pool in POSIX shared memory: kind is "ledger", "segment", or "lock" where the
+ * pool itself has no name (memfd). It carries the uid, so that users do not collide. A name that is too long is cut. */
+#define LEDGER_OBJECT_NAME_BYTES 96
+void ledger_object_name(
+        uint32_t uid, const char *pool, const char *kind, char name[LEDGER_OBJECT_NAME_BYTES]);
 
 /* Where the tables are in a mapping. Pointers into memory that the caller keeps mapped. */
 struct ledger {
@@ -124,6 +127,13 @@ void ledger_format(void *memory, const struct ledger_identity *identity, struct 
 int ledger_open(
         void *memory, uint64_t memory_bytes, struct ledger *out, char *fault, size_t fault_bytes);
 
+/* A boot of the system in one word, which one store replaces: 32 bits that tell it from others, and their digest. */
+uint64_t ledger_boot_word(const uint8_t boot_id[static 16]);
+
+/* What digest has to be for a slot filled as it is. */
+uint64_t ledger_session_digest(const struct ledger_session *session, uint32_t slot);
+uint32_t ledger_key_digest(const struct ledger_key *key, uint32_t slot);
+
 /* Walks live blocks: the first whose head is at *page or behind it and below pages. Moves *page to its end.
  * False: there is none. Safe beside running operations; what it returns may have changed since. */
 bool ledger_next_live(const struct ledger *ledger, uint64_t pages, uint64_t *page,
@@ -155,43 +165,4 @@ static inline void ledger_swap(_Atomic uint64_t *word, uint64_t seen, uint64_t v
 
 static inline uint64_t ledger_load(const _Atomic uint64_t *word) {
         return atomic_load_explicit(word, memory_order_acquire);
-}
-
-static inline uint64_t ledger_pack(struct ledger_record record) {
-        return (uint64_t)record.order_plus_1 << 58 | (uint64_t)record.given << 57 |
-               (uint64_t)record.owner << 32 | record.generation;
-}
-
-static inline struct ledger_record ledger_unpack(uint64_t word) {
-        return (struct ledger_record){
-                .order_plus_1 = (uint32_t)(word >> 58),
-                .owner = (uint32_t)(word >> 32) & ((1u << OWNER_BITS) - 1),
-                .generation = (uint32_t)word,
-                .given = word >> 57 & 1,
-        };
-}
-
-/* One hold word, unpacked. */
-struct ledger_hold {
-        uint32_t session;
-        uint32_t page;
-        bool given;
-};
-
-static inline uint64_t hold_pack(struct ledger_hold hold) {
-        return UINT64_C(1) << 63 | (uint64_t)hold.given << 62 | (uint64_t)hold.session << 32 |
-               hold.page;
-}
-
-static inline struct ledger_hold hold_unpack(uint64_t word) {
-        return (struct ledger_hold){
-                .session = (uint32_t)(word >> 32) & ((1u << OWNER_BITS) - 1),
-                .page = (uint32_t)word,
-                .given = word >> 62 & 1,
-        };
-}
-
-/* The generation of the next life: never 0, so that 0 can mean "never granted". */
-static inline uint32_t generation_next(uint32_t generation) {
-        return generation == UINT32_MAX ? 1 : generation + 1;
 }

@@ -100,11 +100,16 @@ unsigned pool_page_shift(const struct pool *pool) {
 
 /* The header's figure is the commit: a kill behind it recovers to the larger pool. */
 int pool_grow(struct pool *pool, uint64_t pages) {
+        int r = -EINVAL;
+        spinlock_lock(&pool->table_lock);
         uint64_t now = pool_pages(pool);
-        if (pages <= now || pages > pool->pages_max)
-                return -EINVAL;
-        ledger_store(&pool->ledger.header->pages, pages);
-        return buddy_add_region(&pool->buddy, now, pages - now);
+        if (pages > now && pages <= pool->pages_max) {
+                ledger_store(&pool->ledger.header->pages_limit, pages);
+                ledger_store(&pool->ledger.header->pages, pages);
+                r = buddy_add_region(&pool->buddy, now, pages - now);
+        }
+        spinlock_unlock(&pool->table_lock);
+        return r;
 }
 
 int pool_order_for(const struct pool *pool, uint64_t length_bytes, unsigned *order) {
@@ -152,6 +157,15 @@ struct hold_list {
         bool full;
 };
 
+/* Blocks that one call looks at, at most: with a filter it might look at the whole pool for one hold. */
+#define LIST_LOOK_MAX (64u * 1024)
+
+/* A block that was granted after the listing began has a later clock. */
+static uint32_t hold_age(const struct hold_list *list, uint32_t granted) {
+        uint32_t since = granted & ~LEASE_MARK;
+        return since < list->now_s ? list->now_s - since : 0;
+}
+
 static void hold_list_add(struct hold_list *list, const struct pool_hold *hold) {
         if (list->session && list->session != hold->session)
                 return;
@@ -165,7 +179,7 @@ static void hold_list_link_locked(
         const struct pool *pool, struct hold_list *list, struct block block, uint32_t index) {
         const struct hold_link *link = &pool->links[index];
         struct pool_hold hold = {
-                .block = block, .session = link->session, .age_s = list->now_s - link->granted};
+                .block = block, .session = link->session, .age_s = hold_age(list, link->granted)};
         if (index < pool->ledger.hold_count)
                 hold.given = hold_unpack(ledger_load(&pool->ledger.holds[index])).given;
         else
@@ -184,7 +198,7 @@ static void hold_list_block_locked(struct pool *pool, struct hold_list *list, st
         struct pool_hold hold = {.block = block,
                 .session = record.owner,
                 .given = record.given,
-                .age_s = list->now_s - (granted & ~LEASE_MARK)};
+                .age_s = hold_age(list, granted)};
         if (record.owner != OWNER_NONE)
                 hold_list_add(list, &hold);
         for (uint32_t at = pool->leases[block.page].holds; at; at = pool->links[at - 1].page_next)
@@ -199,7 +213,13 @@ size_t pool_list_holds(
         uint64_t page = *cursor;
         struct block block;
         uint32_t owner;
-        while (ledger_next_live(&pool->ledger, pages, &page, &block, &owner)) {
+        for (uint32_t looked = 0;; looked++) {
+                if (looked == LIST_LOOK_MAX && page < pages) {
+                        *cursor = (uint32_t)page;
+                        return list.count;
+                }
+                if (!ledger_next_live(&pool->ledger, pages, &page, &block, &owner))
+                        break;
                 size_t before = list.count;
                 spinlock_lock(stripe_of(pool, block.page));
                 hold_list_block_locked(pool, &list, block);

@@ -9,7 +9,7 @@
  * Locks, in this order: session (guards its lists of leases and holds and its counters; two sessions in the
  * order of their ids) → keys (guards the key slots) → stripe (by page; guards the transitions of a live
  * block and its chain of holds; two stripes in the order of their index) → table (guards the free slots of sessions and
- * holds) → the buddy's order locks, upwards.
+ * holds, and the page count) → the buddy's order locks, upwards.
  *
  * Order of stores: a grant takes the block from the free sets, then writes the record (its commit), and links
  * it to the session last. A return writes the record free (its commit), then gives the block to the free
@@ -153,7 +153,8 @@ struct pool_hold {
 
 /* Lists holds from page *cursor on, at most max (>= 64); session != 0: only this one's. The holds of
  * one block stay together: a block whose holds do not fit begins the next call. Moves *cursor
- * behind what was listed, to PAGE_NONE at the end. */
+ * behind what was looked at, to PAGE_NONE at the end. A call looks at 65,536 blocks at most, so it may list
+ * nothing and not be at the end. */
 size_t pool_list_holds(
         struct pool *pool, uint32_t session, uint32_t *cursor, struct pool_hold *out, size_t max);
 

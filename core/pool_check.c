@@ -38,10 +38,11 @@ static int chain_check(struct pool_check *check, struct block block) {
                         key ? ledger_load(
                                       &pool->ledger.keys[at - 1 - pool->ledger.hold_count].range)
                             : ledger_load(&pool->ledger.holds[at - 1]);
-                uint64_t want = key ? (uint64_t)block.page << 32 | block.generation
+                uint64_t want = key ? key_pack(block, at - 1 - (uint32_t)pool->ledger.hold_count)
                                     : hold_pack((struct ledger_hold){.session = link->session,
-                                              .page = block.page,
-                                              .given = hold_unpack(word).given});
+                                                        .page = block.page,
+                                                        .given = hold_unpack(word).given},
+                                              at - 1);
                 if (word != want || link->page != block.page)
                         return CHECK_FAULT(check, "hold %u of page %u: word is %#llx, not %#llx",
                                 at - 1, block.page, (unsigned long long)word,

@@ -172,7 +172,7 @@ static void chunk_split(struct pool *pool, uint32_t page) {
                 return;
         record.order_plus_1 = CHUNK_SPLIT;
         record.owner = OWNER_NONE;
-        ledger_swap(word, seen, ledger_pack(record));
+        ledger_swap(word, seen, ledger_pack(record, page & ~(CHUNK_PAGES - 1)));
 }
 
 static void block_grant_locked(
@@ -183,9 +183,10 @@ static void block_grant_locked(
         uint32_t generation = generation_next((uint32_t)ledger_load(word));
         struct block block = {.page = page, .order = order, .generation = generation};
         atomic_store_explicit(&pool->leases[page].granted, pool_clock_s(), memory_order_relaxed);
-        ledger_store(word,
-                ledger_pack((struct ledger_record){
-                        .order_plus_1 = order + 1, .owner = session, .generation = generation}));
+        ledger_store(word, ledger_pack((struct ledger_record){.order_plus_1 = order + 1,
+                                               .owner = session,
+                                               .generation = generation},
+                                   page));
         lease_link_locked(pool, session, block);
         *out = block;
 }
@@ -227,7 +228,7 @@ void block_free_if_dead_locked(
         if (owner != OWNER_NONE || pool->leases[block.page].holds)
                 return;
         ledger_store(block_word(pool, block.page, block.order),
-                ledger_pack((struct ledger_record){.generation = block.generation}));
+                ledger_pack((struct ledger_record){.generation = block.generation}, block.page));
         *freed = (struct pool_freed){.freed = true, .page = block.page, .order = block.order};
 }
 
@@ -237,8 +238,9 @@ static void owner_drop_locked(
         lease_unlink_locked(pool, session, block.page, block.order);
         if (pool->leases[block.page].holds)
                 ledger_store(block_word(pool, block.page, block.order),
-                        ledger_pack((struct ledger_record){
-                                .order_plus_1 = block.order + 1, .generation = block.generation}));
+                        ledger_pack((struct ledger_record){.order_plus_1 = block.order + 1,
+                                            .generation = block.generation},
+                                block.page));
         else
                 block_free_if_dead_locked(pool, block, OWNER_NONE, freed);
 }

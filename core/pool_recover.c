@@ -13,6 +13,7 @@ struct recovery {
         uint64_t free_from;  /* everything live before it is known; the gap begins here */
         uint64_t holds_seen; /* holds and keys that named a live block */
         uint64_t dead;       /* live records without a holder */
+        uint64_t dead_end;   /* where the last of them ends */
         char *fault;
         size_t fault_bytes;
 };
@@ -32,6 +33,9 @@ static int sessions_recover(struct recovery *recovery) {
                 if (!memchr(entry->name, 0, sizeof entry->name))
                         return pool_fault(recovery->fault, recovery->fault_bytes,
                                 "session %u: name has no end", slot);
+                if (entry->digest != ledger_session_digest(entry, slot))
+                        return pool_fault(recovery->fault, recovery->fault_bytes,
+                                "session %u: its identity does not match its digest", slot);
                 pool->holders[slot].live = state == SESSION_LIVE;
                 pool->sessions_used = slot + 1;
         }
@@ -63,7 +67,7 @@ static int holds_recover(struct recovery *recovery, uint64_t *total) {
                 if (word == 0)
                         continue;
                 struct ledger_hold hold = hold_unpack(word);
-                if (word != hold_pack(hold) || hold.page >= recovery->pages ||
+                if (word != hold_pack(hold, i) || hold.page >= recovery->pages ||
                         !session_known(pool, hold.session))
                         return pool_fault(recovery->fault, recovery->fault_bytes,
                                 "hold word %u: %#llx names page %u and session %u", i,
@@ -83,14 +87,16 @@ static int keys_recover(struct recovery *recovery, uint64_t *total) {
                 uint64_t range = ledger_load(&entry->range);
                 if (range == 0)
                         continue;
-                if (range >> 32 >= recovery->pages || !entry->name[0] ||
+                uint32_t page = key_page(range);
+                if (page >= recovery->pages || !entry->name[0] ||
                         !memchr(entry->name, 0, sizeof entry->name))
                         return pool_fault(recovery->fault, recovery->fault_bytes,
-                                "key slot %u: names page %llu of %llu, or has no name", slot,
-                                (unsigned long long)(range >> 32),
+                                "key slot %u: names page %u of %llu, or has no name", slot, page,
                                 (unsigned long long)recovery->pages);
-                chain_add(
-                        pool, (uint32_t)pool->ledger.hold_count + slot, (uint32_t)(range >> 32), 0);
+                if (entry->digest != ledger_key_digest(entry, slot))
+                        return pool_fault(recovery->fault, recovery->fault_bytes,
+                                "key slot %u: its name or uid does not match its digest", slot);
+                chain_add(pool, (uint32_t)pool->ledger.hold_count + slot, page, 0);
                 pool->keys_used = slot + 1;
                 (*total)++;
         }
@@ -132,11 +138,12 @@ static int block_holds_recover(struct recovery *recovery, struct block block) {
                         continue;
                 }
                 uint32_t slot = at - 1 - (uint32_t)pool->ledger.hold_count;
-                uint32_t generation = (uint32_t)ledger_load(&pool->ledger.keys[slot].range);
-                if (generation != block.generation)
+                uint64_t range = ledger_load(&pool->ledger.keys[slot].range);
+                if (range != key_pack(block, slot))
                         return pool_fault(recovery->fault, recovery->fault_bytes,
-                                "key slot %u: generation %u of page %u, whose record has %u", slot,
-                                generation, block.page, block.generation);
+                                "key slot %u: %#llx is not page %u in generation %u, as its record "
+                                "has it",
+                                slot, (unsigned long long)range, block.page, block.generation);
         }
         return 0;
 }
@@ -148,7 +155,7 @@ static int block_recover(struct recovery *recovery, uint64_t page, struct ledger
         if (order >= ORDER_COUNT || (page & (order_pages(order) - 1)) != 0 ||
                 page + order_pages(order) > recovery->pages)
                 return block_fault(recovery, page, record, "no such block in this pool");
-        if (page < recovery->free_from)
+        if (page < recovery->free_from || page < recovery->dead_end)
                 return block_fault(recovery, page, record, "inside another held block");
         if (record.generation == 0)
                 return block_fault(recovery, page, record, "held but never granted");
@@ -160,6 +167,7 @@ static int block_recover(struct recovery *recovery, uint64_t page, struct ledger
                 return block_fault(recovery, page, record, "given, but to nobody");
         if (record.owner == OWNER_NONE && !pool->leases[page].holds) {
                 recovery->dead++;
+                recovery->dead_end = page + order_pages(order);
                 return 0;
         }
         gap_close(recovery, page);
@@ -180,9 +188,13 @@ static int records_recover(struct recovery *recovery, uint64_t chunk) {
         uint64_t end = page + CHUNK_PAGES;
         for (; page < end; page++) {
                 uint64_t word = ledger_load(&recovery->pool->ledger.records[page]);
-                if (word >> 32 == 0)
+                if (word == 0)
                         continue;
                 struct ledger_record record = ledger_unpack(word);
+                if (word != ledger_pack(record, (uint32_t)page))
+                        return block_fault(recovery, page, record, "does not match its check byte");
+                if (record.order_plus_1 == 0 && record.owner == OWNER_NONE)
+                        continue;
                 if (record.order_plus_1 == 0)
                         return block_fault(recovery, page, record, "free, but with an owner");
                 if (record.order_plus_1 > CHUNK_ORDER)
@@ -198,9 +210,13 @@ static int chunk_recover(struct recovery *recovery, uint64_t chunk) {
         struct pool *pool = recovery->pool;
         uint64_t page = chunk << CHUNK_ORDER;
         uint64_t word = ledger_load(&pool->ledger.chunks[chunk]);
-        if (word >> 32 == 0)
+        if (word == 0)
                 return 0;
         struct ledger_record record = ledger_unpack(word);
+        if (word != ledger_pack(record, (uint32_t)page))
+                return block_fault(recovery, page, record, "does not match its check byte");
+        if (record.order_plus_1 == 0 && record.owner == OWNER_NONE)
+                return 0;
         if (record.order_plus_1 == CHUNK_SPLIT && record.owner == OWNER_NONE) {
                 atomic_store_explicit(&pool->backed[chunk], 1, memory_order_relaxed);
                 return records_recover(recovery, chunk);
@@ -217,6 +233,11 @@ static int blocks_recover(struct recovery *recovery) {
                 if (r < 0)
                         return r;
         }
+        for (uint64_t chunk = chunks; chunk << CHUNK_ORDER < recovery->pool->pages_max; chunk++)
+                if (ledger_load(&recovery->pool->ledger.chunks[chunk]) != 0)
+                        return pool_fault(recovery->fault, recovery->fault_bytes,
+                                "word of chunk %llu: in use, beyond the pool's %llu pages",
+                                (unsigned long long)chunk, (unsigned long long)recovery->pages);
         gap_close(recovery, recovery->pages);
         buddy_add_granted(&recovery->pool->buddy, recovery->pages);
         return 0;
@@ -266,6 +287,7 @@ static void operator_open(struct pool *pool) {
         struct ledger_session *entry = &pool->ledger.sessions[SESSION_OPERATOR];
         if (ledger_load(&entry->state) >> 56 == SESSION_FREE) {
                 strcpy(entry->name, "operator");
+                entry->digest = ledger_session_digest(entry, SESSION_OPERATOR);
                 ledger_store(&entry->state, (uint64_t)SESSION_LIVE << 56);
         }
         pool->holders[SESSION_OPERATOR].live = true;

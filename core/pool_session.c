@@ -42,6 +42,7 @@ static void session_write_locked(
         entry->flags = identity->read_only ? SESSION_READ_ONLY : 0;
         memcpy(entry->name, identity->name, sizeof entry->name);
         entry->name[sizeof entry->name - 1] = 0;
+        entry->digest = ledger_session_digest(entry, slot);
         uint64_t serial = ledger_load(&pool->ledger.header->next_serial);
         ledger_store(&pool->ledger.header->next_serial, serial + 1);
         ledger_store(&entry->state, session_state_word(SESSION_LIVE, serial));

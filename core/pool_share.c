@@ -4,10 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-static uint64_t key_range_pack(struct block block) {
-        return (uint64_t)block.page << 32 | block.generation;
-}
-
 /* Makes the session a holder of a block that is live. A block that only further holds keep gets an owner
  * again, which is one store on the record and no hold word. Needs session and stripe. */
 static int hold_add_locked(
@@ -19,7 +15,8 @@ static int hold_add_locked(
                 record.given = false;
                 atomic_store_explicit(
                         &pool->leases[block.page].granted, pool_clock_s(), memory_order_relaxed);
-                ledger_store(block_word(pool, block.page, block.order), ledger_pack(record));
+                ledger_store(
+                        block_word(pool, block.page, block.order), ledger_pack(record, block.page));
                 lease_link_locked(pool, session, block);
                 return 0;
         }
@@ -32,7 +29,7 @@ static int hold_add_locked(
         entry->mark = false;
         entry->granted = pool_clock_s();
         ledger_store(&pool->ledger.holds[link],
-                hold_pack((struct ledger_hold){.session = session, .page = block.page}));
+                hold_pack((struct ledger_hold){.session = session, .page = block.page}, link));
         hold_link_locked(pool, session, link, block);
         entry->page_next = pool->leases[block.page].holds;
         pool->leases[block.page].holds = link + 1;
@@ -74,14 +71,14 @@ static void hold_give_locked(
         if (at == 0) {
                 record.owner = peer;
                 record.given = true;
-                ledger_store(word, ledger_pack(record));
+                ledger_store(word, ledger_pack(record, block.page));
                 lease_unlink_locked(pool, session, block.page, block.order);
                 lease_link_locked(pool, peer, block);
                 return;
         }
         ledger_store(&pool->ledger.holds[at - 1],
-                hold_pack(
-                        (struct ledger_hold){.session = peer, .page = block.page, .given = true}));
+                hold_pack((struct ledger_hold){.session = peer, .page = block.page, .given = true},
+                        at - 1));
         hold_unlink_locked(pool, session, at - 1, block.order);
         hold_link_locked(pool, peer, at - 1, block);
 }
@@ -127,14 +124,14 @@ static uint32_t key_find_locked(struct pool *pool, const char *key, uint32_t *va
         return LEDGER_KEYS;
 }
 
-/* The block under a key in use. A live block's order is in its record. Needs the keys lock, under which
+/* The block under a key in use. A live block's order and generation are in its record. Needs the keys lock, under which
  * the key's hold keeps the block alive. */
 static struct block key_block_locked(struct pool *pool, uint32_t slot) {
-        uint64_t range = ledger_load(&pool->ledger.keys[slot].range);
-        struct block block = {.page = (uint32_t)(range >> 32), .generation = (uint32_t)range};
-        uint64_t at = block.page;
+        uint32_t page = key_page(ledger_load(&pool->ledger.keys[slot].range));
+        struct block block = {.page = page};
+        uint64_t at = page;
         uint32_t owner;
-        ledger_next_live(&pool->ledger, (uint64_t)block.page + 1, &at, &block, &owner);
+        ledger_next_live(&pool->ledger, (uint64_t)page + 1, &at, &block, &owner);
         return block;
 }
 
@@ -181,7 +178,7 @@ static int key_move_locked(struct pool *pool, uint32_t session, uint32_t slot, s
         if (r == 0 && record.owner != session && !chain_find_locked(pool, session, block.page))
                 r = -ESTALE;
         if (r == 0 && old.page != block.page) {
-                ledger_store(&pool->ledger.keys[slot].range, key_range_pack(block));
+                ledger_store(&pool->ledger.keys[slot].range, key_pack(block, slot));
                 key_unlink_locked(pool, slot, old, freed);
                 key_link_locked(pool, slot, block.page);
         }
@@ -202,7 +199,8 @@ static int key_create_locked(
                 memset(entry->name, 0, sizeof entry->name);
                 memcpy(entry->name, key, strlen(key));
                 entry->uid = pool->ledger.sessions[session].uid;
-                ledger_store(&entry->range, key_range_pack(block));
+                entry->digest = ledger_key_digest(entry, slot);
+                ledger_store(&entry->range, key_pack(block, slot));
                 key_link_locked(pool, slot, block.page);
                 if (slot == pool->keys_used)
                         pool->keys_used = slot + 1;

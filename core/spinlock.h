@@ -19,11 +19,26 @@ static inline void spinlock_relax(void) {
 #endif
 }
 
+/* Called before a lock is taken, and again and again while it is waited for, when the core is built with
+ * LEDGER_HOOK, for tests that decide which thread goes on. */
+#ifdef LEDGER_HOOK
+extern void (*spinlock_hook)(const struct spinlock *lock);
+#endif
+
+static inline void spinlock_call_hook(const struct spinlock *lock) {
+#ifdef LEDGER_HOOK
+        if (spinlock_hook)
+                spinlock_hook(lock);
+#endif
+        (void)lock;
+}
+
 /* The rest of spinlock_lock, kept out of its callers' straight line. */
 __attribute__((noinline, cold, unused)) static void spinlock_wait(struct spinlock *lock) {
         unsigned spins = 0;
         do {
                 while (atomic_load_explicit(&lock->held, memory_order_relaxed)) {
+                        spinlock_call_hook(lock);
                         if (++spins < 64)
                                 spinlock_relax();
                         else
@@ -33,6 +48,7 @@ __attribute__((noinline, cold, unused)) static void spinlock_wait(struct spinloc
 }
 
 static inline void spinlock_lock(struct spinlock *lock) {
+        spinlock_call_hook(lock);
         if (__builtin_expect(
                     atomic_exchange_explicit(&lock->held, 1, memory_order_acquire) != 0, 0))
                 spinlock_wait(lock);

@@ -24,7 +24,7 @@ _buddyctl() {
                         ((i + 1 < COMP_CWORD)) && connection+=("$word" "${COMP_WORDS[i + 1]}")
                         ((i++))
                         ;;
-                --watch | --sort | --client | --seconds)
+                --watch | --sort | --client | --seconds | --uid)
                         ((i++))
                         ;;
                 -*) ;;
@@ -48,6 +48,10 @@ _buddyctl() {
                 mapfile -t COMPREPLY < <(compgen -W "$(_buddyctl_ids "${connection[@]}")" -- "$current")
                 return
                 ;;
+        --uid)
+                mapfile -t COMPREPLY < <(compgen -W "$(cut -d: -f3 /etc/passwd 2>/dev/null)" -- "$current")
+                return
+                ;;
         --pool | --watch | --seconds)
                 return
                 ;;
@@ -61,6 +65,7 @@ _buddyctl() {
         stats) options+=' --json --watch' ;;
         clients) options+=' --json --sort' ;;
         ranges) options+=' --json --client' ;;
+        check) options+=' --json --offline --uid' ;;
         bench) options+=' --json --seconds --unpinned' ;;
         *) options+=' --json' ;;
         esac

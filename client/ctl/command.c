@@ -19,6 +19,8 @@ const struct option options[OPTION_COUNT] = {
         [OPTION_CLIENT] = {"client", "ID", "only what this client holds"},
         [OPTION_SECONDS] = {"seconds", "SECS", "how long to measure in all (else 3)"},
         [OPTION_UNPINNED] = {"unpinned", NULL, "leave the CPUs of daemon and client as they are"},
+        [OPTION_OFFLINE] = {"offline", NULL, "examine a pool that no daemon serves"},
+        [OPTION_UID] = {"uid", "UID", "whose pool to examine offline (else your own)"},
 };
 
 static const struct command commands[] = {
@@ -49,9 +51,11 @@ static const struct command commands[] = {
                 "OFFSET as \"alloc\" printed it: decimal, 0x..., or with K, M, G, T.\n"
                 "Only the operator's hold is dropped, never a client's.\n",
                 cmd_free},
-        {"check", "walk every invariant of the live pool", NULL, OPTION_BIT(OPTION_JSON),
+        {"check", "walk every invariant of a pool", NULL,
+                OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_OFFLINE) | OPTION_BIT(OPTION_UID),
                 "Prints what was checked; exit status 4 and the fault if something does not hold.\n"
-                "Requests wait while it runs.\n",
+                "Requests wait while it runs. With --offline, what a daemon has left is examined\n"
+                "without it and not changed: the pool of --pool in /dev/shm.\n",
                 cmd_check},
         {"bench", "measure this machine: socket and request round trips, batches", NULL,
                 OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_SECONDS) | OPTION_BIT(OPTION_UNPINNED),

@@ -24,6 +24,8 @@ enum option_id {
         OPTION_CLIENT,
         OPTION_SECONDS,
         OPTION_UNPINNED,
+        OPTION_OFFLINE,
+        OPTION_UID,
         OPTION_COUNT,
 };
 #define OPTION_BIT(id) (1u << (id))

@@ -47,6 +47,7 @@ void stats_view_json(FILE *out, const struct reply_stats *stats) {
         json_integer(&json, "resident_bytes", stats->resident_bytes);
         json_integer(&json, "clients", stats->clients);
         json_integer(&json, "waiters", stats->waiters);
+        json_integer(&json, "orphans", stats->orphans);
         json_integer(&json, "restarts", stats->restarts);
         json_integer(&json, "uptime_seconds", stats->uptime_seconds);
         json_integer(&json, "allocs_total", stats->allocs_total);
@@ -112,7 +113,7 @@ static void view_memory(FILE *out, const struct reply_stats *stats) {
         view_share(out, "size", STYLE_PLAIN, size, stats->capacity_bytes);
         view_count(out, "waiting", stats->waiters);
         view_share(out, "capacity", STYLE_PLAIN, stats->capacity_bytes, stats->capacity_bytes);
-        fputc('\n', out);
+        view_count(out, "orphans", stats->orphans);
 }
 
 /* Counts stand left, bytes right. */
