@@ -14,7 +14,13 @@
  * touched; base, size and pointer go on working there, and destroy frees the copy and tells the
  * daemon nothing.
  *
- * A connection that was lost ends every call under way, and every later one, with -ENOTCONN.
+ * A daemon that crashes and is started again, or is upgraded in place, loses nothing: the client
+ * connects again by itself, inside the calls that were under way and those made meanwhile, with
+ * pauses of 1 to 100 ms, for as long as its timeout says. Ranges, pointers, id and keys stay, and
+ * each call returns its result once, as if nothing had happened. A call that cannot wait any longer
+ * answers -ENOTCONN, and the next one tries again. If the session is gone (the pool was thrown
+ * away, or an operator ended it), every call answers -ENOTCONN from then on, and
+ * buddyclient_detail says so; the mapping stays valid memory until destroy.
  *
  *   -EINVAL     a bad argument: zero length, a range never granted, an interior offset
  *   -E2BIG      longer than this pool can ever grant
@@ -69,9 +75,10 @@ int buddyclient_set_read_only(struct buddyclient *client, bool read_only);
 /* Bytes of returned ranges that may be kept for the next request; 0 turns the cache off. */
 int buddyclient_set_cache_bytes(struct buddyclient *client, uint64_t bytes);
 
-/* How long connect and each request may take: milliseconds, 5000 unless set, -1 for no limit, 0
- * as 1. A request that the daemon does not answer in time ends with -ENOTCONN; what it is
- * granted later goes back by itself. -EINVAL: below -1. */
+/* How long connect and each request may take, and how long the daemon may be away, counted from when
+ * that is noticed: milliseconds, 5000 unless set, -1 for no limit, 0 as 1. A request that the daemon
+ * does not answer in time ends with -ENOTCONN; what it is granted later goes back by itself.
+ * -EINVAL: below -1. */
 int buddyclient_set_timeout_ms(struct buddyclient *client, int timeout_ms);
 
 /* Connects, says hello and maps the segment. -ENOTCONN: no daemon answers there; -ENOENT: no
@@ -82,8 +89,9 @@ int buddyclient_set_timeout_ms(struct buddyclient *client, int timeout_ms);
 int buddyclient_connect(struct buddyclient *client);
 
 /* Returns all it holds, unmaps the segment, closes the connection and frees the client; the
- * daemon has the memory back when this returns. Pointers into the segment end here. NULL is
- * fine. */
+ * daemon has the memory back when this returns. A daemon that is away is waited for as by any call; if
+ * it does not come back in time, the memory is free when the process has ended. Pointers into the
+ * segment end here. NULL is fine. */
 void buddyclient_destroy(struct buddyclient *client);
 
 /* ---- The segment ---- */
@@ -107,8 +115,8 @@ int buddyclient_alloc(struct buddyclient *client, uint64_t length, struct buddyc
 
 /* As buddyclient_alloc, but waits its turn for up to timeout_ms milliseconds (0: not at all; -1:
  * as long as it takes). -ETIMEDOUT: none came free, and the request is withdrawn; -EINVAL also
- * for a timeout below -1. The daemon keeps the time: only if it says nothing for the request's
- * own timeout beyond that, the answer is -ENOTCONN. */
+ * for a timeout below -1. The daemon keeps the time: only if it says nothing for the client's
+ * timeout beyond that, or is away for that long, the answer is -ENOTCONN. */
 int buddyclient_alloc_wait(
         struct buddyclient *client, uint64_t length, int timeout_ms, struct buddyclient_range *out);
 
@@ -117,11 +125,13 @@ int buddyclient_alloc_many(
         struct buddyclient *client, uint64_t length, size_t count, struct buddyclient_range *out);
 
 /* Drops one hold of a range; with the last hold of all clients it becomes free. -EINVAL,
- * -ESTALE; -ENOTCONN: the daemon did not confirm it, and the range counts as returned. */
+ * -ESTALE; -ENOTCONN: the daemon did not confirm it in time, and the range counts as returned: that
+ * is made up for by itself. */
 int buddyclient_release(struct buddyclient *client, const struct buddyclient_range *range);
 
 /* Drops one hold of each range, or of none if one is refused. count 0 does nothing. More than
- * 4096 take several requests, and are all compared with what this client holds before the first.
+ * 4096 take several requests, and are all compared with what this client holds before the first
+ * (where peers gave some of them, by asking the daemon).
  * -EINVAL, -ESTALE, -ENOMEM, -ENOTCONN. */
 int buddyclient_release_many(
         struct buddyclient *client, const struct buddyclient_range *ranges, size_t count);
@@ -130,6 +140,40 @@ int buddyclient_release_many(
 
 /* This client's id, by which peers name it; 0 before connect. */
 uint32_t buddyclient_id(struct buddyclient *client);
+
+/* The id of the first live client of a name in this pool. -EINVAL: no name, or over 63 bytes;
+ * -ENOENT: nobody there has it; -ENOTCONN. */
+int buddyclient_find(struct buddyclient *client, const char *name, uint32_t *peer);
+
+/* Becomes one more holder of a range that somebody holds: release it once more. The range came
+ * from its holder, by whatever way. Also for a read-only client. -EINVAL; -ESTALE: nobody holds it
+ * (any more); -ENOMEM: no room for the hold; -ENOTCONN. */
+int buddyclient_attach(struct buddyclient *client, const struct buddyclient_range *range);
+
+/* Makes one of this client's holds the peer's, who from then on releases it. *range becomes the
+ * range as the peer must name it: send that. -EINVAL; -ESTALE: not held by this client; -ENOENT: no
+ * such peer; -EACCES (read-only); -ENOTCONN: the daemon did not confirm it, and it is not known
+ * whose the hold is. */
+int buddyclient_give(struct buddyclient *client, struct buddyclient_range *range, uint32_t peer);
+
+/* The same for 1 to 4096 ranges, all or none. A range may be named as often as it is held. */
+int buddyclient_give_many(
+        struct buddyclient *client, struct buddyclient_range *ranges, size_t count, uint32_t peer);
+
+/* Puts a held range under a key: 1 to 239 bytes of UTF-8. The key is a holder of its own: the range
+ * lives as long as it is there, also without this client. A key that exists is moved to this range
+ * at once. -EINVAL; -ESTALE: not held by this client; -EACCES: the key is another user's, or this
+ * client is read-only; -ENOMEM: no room for the key; -ENOTCONN. */
+int buddyclient_publish(
+        struct buddyclient *client, const char *key, const struct buddyclient_range *range);
+
+/* Attaches to what is under a key, and says what that is. Also for a read-only client. -EINVAL;
+ * -ENOENT: no such key; -ENOMEM: no room for the hold; -ENOTCONN. */
+int buddyclient_lookup(struct buddyclient *client, const char *key, struct buddyclient_range *out);
+
+/* Removes a key and its hold; who looked it up keeps his. -EINVAL; -ENOENT: no such key; -EACCES:
+ * another user's, or this client is read-only; -ENOTCONN. */
+int buddyclient_unpublish(struct buddyclient *client, const char *key);
 
 /* ---- Looking ---- */
 
@@ -163,6 +207,7 @@ struct buddyclient_stats {
         uint32_t order_count; /* entries of orders that are set */
         uint32_t reserved;
         struct buddyclient_order orders[64];
+        uint64_t orphans; /* sessions of an earlier daemon whose clients have not come back yet */
 };
 
 /* Asks the daemon. A caller built against an older header gets the fields that it knows.

@@ -1,7 +1,8 @@
-/* Who sends, who reads, who sleeps. The pending list holds every call whose reply is awaited.
+/* Who sends, who reads, who sleeps. The pending list holds every call that has no result yet.
  * Sending and reading are roles, taken and given back under the lock and exercised without it,
- * so nobody ever does I/O with the lock held. A reader that leaves wakes one sleeper, and a
- * sleeper that wakes to find nobody reading reads: so as long as anybody waits, somebody reads. */
+ * so nobody ever does I/O with the lock held. Whoever leaves wakes one sleeper if nobody reads
+ * (or, when the connection is lost, resumes), and a sleeper that wakes to find a role free
+ * takes it: so as long as anybody waits, somebody does something about it. */
 #include "channel.h"
 
 #include <errno.h>
@@ -10,24 +11,26 @@
 #include <string.h>
 
 #include "deadline.h"
+#include "resume.h"
 
-/* How long returning a late grant may hold up the call that found it. */
-#define LATE_SEND_MS 1000
+/* How long returning what is owed may hold up the call that does it. */
+#define OWED_SEND_MS 1000
+/* A connection that stood this long was a good one, even if it brought no reply. */
+#define PROVEN_NS INT64_C(1000000000)
 
-/* Ranges that came for a request nobody waited for any more. */
-struct late_grant {
-        struct late_grant *next;
-        struct message_ranges ranges;
-        uint64_t *places; /* owned, as are the generations behind them */
-        uint32_t *generations;
-};
-
-int channel_init(struct channel *channel, struct stream *stream, uint64_t last_id) {
+int channel_init(struct channel *channel, struct stream *stream, uint64_t last_id,
+        const struct channel_keeper *keeper) {
         struct arena arena;
         int rc = arena_init(&arena, MESSAGE_ARENA_REPLY);
         if (rc < 0)
                 return rc;
-        *channel = (struct channel){.stream = *stream, .arena = arena, .last_id = last_id};
+        *channel = (struct channel){
+                .stream = *stream,
+                .arena = arena,
+                .keeper = *keeper,
+                .last_id = last_id,
+                .proven = true,
+        };
         channel->pending_end = &channel->pending;
         *stream = (struct stream){.fd = -1};
         pthread_mutex_init(&channel->lock, NULL);
@@ -35,24 +38,10 @@ int channel_init(struct channel *channel, struct stream *stream, uint64_t last_i
         return 0;
 }
 
-static void late_grant_free(struct late_grant *late) {
-        if (!late)
-                return;
-        free(late->places);
-        free(late->generations);
-        free(late);
-}
-
 void channel_deinit(struct channel *channel, bool inherited) {
         stream_deinit(&channel->stream);
         arena_deinit(&channel->arena);
-        while (channel->late) {
-                struct late_grant *late = channel->late;
-                channel->late = late->next;
-                late_grant_free(late);
-        }
-        free(channel->abandoned);
-        channel->abandoned = NULL;
+        late_deinit(&channel->late);
         if (inherited)
                 return;
         pthread_cond_destroy(&channel->send_free);
@@ -69,8 +58,6 @@ static void link_call(struct channel *channel, struct call *call) {
 }
 
 static void unlink_call(struct channel *channel, struct call *call) {
-        if (!call->link)
-                return;
         *call->link = call->next;
         if (call->next)
                 call->next->link = call->link;
@@ -79,7 +66,7 @@ static void unlink_call(struct channel *channel, struct call *call) {
         call->link = NULL;
 }
 
-static void finish_call(struct channel *channel, struct call *call, int result) {
+void channel_finish(struct channel *channel, struct call *call, int result) {
         unlink_call(channel, call);
         call->result = result;
         call->done = true;
@@ -91,74 +78,82 @@ static void say(struct call *call, const char *detail) {
         snprintf(call->detail, sizeof(call->detail), "%s", detail);
 }
 
-/* The one place where a connection ends before destroy. Whoever is sending or reading comes
- * back. */
-static void lose_connection(struct channel *channel, int result, const char *detail) {
-        if (!channel->lost)
+static struct call *find_call(struct channel *channel, uint64_t id) {
+        struct call *call = channel->pending;
+        while (call && (!call->sent || call->request->id != id))
+                call = call->next;
+        return call;
+}
+
+/* ---- The end of a connection, and of all ---- */
+
+/* Whoever is sending or reading comes back. */
+static void shut(struct channel *channel, enum channel_state state, const char *detail) {
+        if (channel->state == CHANNEL_OPEN)
                 stream_shutdown(&channel->stream);
-        channel->lost = true;
+        channel->state = state;
+        snprintf(channel->detail, sizeof(channel->detail), "%s", detail);
+        pthread_cond_broadcast(&channel->send_free);
+}
+
+static void lose(struct channel *channel, const char *detail) {
+        if (channel->state != CHANNEL_OPEN)
+                return;
+        shut(channel, CHANNEL_LOST, detail);
+        int64_t now = deadline_now();
+        if (channel->proven || now - channel->opened_at > PROVEN_NS) {
+                channel->lost_at = channel->next_try_at = now;
+                channel->pause_ms = 0;
+        }
+        for (struct call *call = channel->pending; call; call = call->next)
+                if (call->asleep)
+                        pthread_cond_signal(&call->wake);
+}
+
+void channel_end(struct channel *channel, int error, const char *detail) {
+        if (channel->state == CHANNEL_ENDED)
+                return;
+        shut(channel, CHANNEL_ENDED, detail);
         while (channel->pending) {
                 say(channel->pending, detail);
-                finish_call(channel, channel->pending, result);
+                channel_finish(channel, channel->pending, error);
         }
-        pthread_cond_broadcast(&channel->send_free);
 }
 
 /* ---- Replies ---- */
 
-/* Remembers that nobody waits for this id. Without memory for that the grant could be lost, so
- * the connection is ended instead, which returns everything. */
-static void abandon_call(struct channel *channel, struct call *call) {
-        unlink_call(channel, call);
-        call->result = -ENOTCONN;
-        say(call, "the daemon does not answer");
-        if (channel->abandoned_count == channel->abandoned_size) {
-                size_t size = channel->abandoned_size ? 2 * channel->abandoned_size : 16;
-                uint64_t *abandoned = realloc(channel->abandoned, size * sizeof(*abandoned));
-                if (!abandoned) {
-                        lose_connection(channel, -ENOTCONN, "no memory left in this process");
-                        return;
-                }
-                channel->abandoned = abandoned;
-                channel->abandoned_size = size;
-        }
-        channel->abandoned[channel->abandoned_count++] = call->id;
+/* Nobody will wait for this call's reply. Without memory to remember that, a grant could be lost,
+ * so the connection is made anew instead, which finds everything. */
+static void abandon(struct channel *channel, struct call *call, const char *detail) {
+        say(call, detail);
+        if (call->sent && late_abandon(&channel->late, call->request, call->batch) < 0)
+                lose(channel, "no memory left in this process");
+        channel_finish(channel, call, -ENOTCONN);
 }
 
-static bool forget_abandoned(struct channel *channel, uint64_t id) {
-        for (size_t i = 0; i < channel->abandoned_count; i++) {
-                if (channel->abandoned[i] == id) {
-                        channel->abandoned[i] = channel->abandoned[--channel->abandoned_count];
-                        return true;
-                }
+static void owe_reply(struct channel *channel, struct abandoned *call, const struct reply *reply) {
+        switch (call->kind) {
+        case REQUEST_ALLOC:
+        case REQUEST_LOOKUP:
+                if (reply->kind == REPLY_RANGES && reply->ranges.count > 0 &&
+                        late_owe_copy(&channel->late, &reply->ranges, false) < 0)
+                        lose(channel, "no memory left in this process");
+                break;
+        case REQUEST_ATTACH:
+                if (reply->kind != REPLY_DONE)
+                        break;
+                late_owe(&channel->late, call->ranges);
+                call->ranges = NULL;
+                break;
+        case REQUEST_GIVE:
+                if (reply->kind != REPLY_DONE && reply->kind != REPLY_RANGES)
+                        break;
+                struct message_ranges given = owed_ranges(call->ranges);
+                channel->keeper.forget(channel->keeper.context, &given);
+                break;
+        default:
+                break;
         }
-        return false;
-}
-
-/* Keeps ranges that were granted too late, to be returned. Without memory they stay held until the
- * connection ends. */
-static void keep_late_grant(struct channel *channel, const struct message_ranges *ranges) {
-        struct late_grant *late = calloc(1, sizeof(*late));
-        if (!late)
-                return;
-        late->places = calloc(ranges->count, sizeof(*late->places));
-        late->generations = calloc(ranges->count, sizeof(*late->generations));
-        if (!late->places || !late->generations) {
-                late_grant_free(late);
-                return;
-        }
-        memcpy(late->places, ranges->places, ranges->count * sizeof(*late->places));
-        memcpy(late->generations, ranges->generations, ranges->count * sizeof(*late->generations));
-        late->ranges = (struct message_ranges){late->places, late->generations, ranges->count};
-        late->next = channel->late;
-        channel->late = late;
-}
-
-static struct call *find_call(struct channel *channel, uint64_t id) {
-        struct call *call = channel->pending;
-        while (call && call->id != id)
-                call = call->next;
-        return call;
 }
 
 static int refusal_errno(enum status status) {
@@ -166,64 +161,91 @@ static int refusal_errno(enum status status) {
                                                                        : status_to_errno(status);
 }
 
+static const char *refusal_detail(const struct reply *reply) {
+        return reply->refused.detail ? reply->refused.detail : "";
+}
+
+static void deliver_refusal(struct channel *channel, struct call *call, const struct reply *reply) {
+        enum status status = reply->refused.status;
+        if (status == STATUS_NOT_CONNECTED) { /* the daemon goes away and has not done it */
+                call->sent = false;
+                lose(channel, refusal_detail(reply));
+                return;
+        }
+        /* The first time it was there. */
+        if (call->repeated && call->request->kind == REQUEST_UNPUBLISH &&
+                status == STATUS_NOT_FOUND) {
+                channel_finish(channel, call, 0);
+                return;
+        }
+        say(call, refusal_detail(reply));
+        channel_finish(channel, call, refusal_errno(status));
+}
+
 /* Gives one reply to whom it belongs. -EPROTO: it belongs to nobody, or makes no sense there. */
 static int deliver(struct channel *channel, const struct reply *reply) {
         struct call *call = find_call(channel, reply->id);
         if (!call) {
-                if (!forget_abandoned(channel, reply->id))
+                struct abandoned abandoned;
+                if (!late_take_call(&channel->late, reply->id, &abandoned))
                         return -EPROTO;
-                if (reply->kind == REPLY_RANGES && reply->ranges.count > 0)
-                        keep_late_grant(channel, &reply->ranges);
+                owe_reply(channel, &abandoned, reply);
+                owed_free(abandoned.ranges);
                 return 0;
         }
         if (reply->kind == REPLY_REFUSED) {
-                say(call, reply->refused.detail ? reply->refused.detail : "");
-                finish_call(channel, call, refusal_errno(reply->refused.status));
+                deliver_refusal(channel, call, reply);
                 return 0;
         }
         int rc = call->accept(call->context, reply);
         if (rc == -EPROTO)
                 return rc;
-        finish_call(channel, call, rc);
+        channel_finish(channel, call, rc);
         return 0;
+}
+
+/* About the connection and not about a request: the daemon's last words. */
+static void hear_last_words(struct channel *channel, const struct reply *reply) {
+        if (reply->refused.status == STATUS_NOT_CONNECTED)
+                lose(channel, refusal_detail(reply));
+        else
+                channel_end(channel, refusal_errno(reply->refused.status), refusal_detail(reply));
 }
 
 /* Takes every whole message out of the buffer and delivers it. */
 static int deliver_all(struct channel *channel) {
         const uint8_t *message;
         size_t length;
-        int rc;
-        while ((rc = stream_next(&channel->stream, &message, &length)) > 0) {
+        int rc = 0;
+        while (channel->state != CHANNEL_ENDED &&
+                (rc = stream_next(&channel->stream, &message, &length)) > 0) {
                 struct reply reply;
                 arena_reset(&channel->arena);
-                rc = reply_decode(&channel->arena, message, length, &reply);
-                if (rc < 0)
+                if (reply_decode(&channel->arena, message, length, &reply) < 0)
                         return -EPROTO;
-                /* About the connection and not about a request: the daemon's last words. */
-                if (reply.id == 0 && reply.kind == REPLY_REFUSED) {
-                        lose_connection(channel, refusal_errno(reply.refused.status),
-                                reply.refused.detail ? reply.refused.detail : "");
-                        return 0;
-                }
-                if ((rc = deliver(channel, &reply)) < 0)
+                channel->proven |=
+                        reply.kind != REPLY_REFUSED || reply.refused.status != STATUS_NOT_CONNECTED;
+                if (reply.id == 0 && reply.kind == REPLY_REFUSED)
+                        hear_last_words(channel, &reply);
+                else if ((rc = deliver(channel, &reply)) < 0)
                         return rc;
         }
-        return rc;
+        return rc < 0 ? rc : 0;
 }
 
 /* ---- Roles ---- */
 
-/* -ETIMEDOUT: the deadline passed first; -ENOTCONN. */
+/* -ETIMEDOUT: the deadline passed first; -ENOTCONN: no longer open. */
 static int take_sending(struct channel *channel, int64_t deadline) {
         int rc = 0;
         channel->send_waiting++;
-        while (channel->sending && !channel->lost && rc == 0) {
+        while (channel->sending && channel->state == CHANNEL_OPEN && rc == 0) {
                 struct timespec until = deadline_timespec(deadline);
                 rc = -pthread_cond_clockwait(
                         &channel->send_free, &channel->lock, CLOCK_MONOTONIC, &until);
         }
         channel->send_waiting--;
-        if (channel->lost)
+        if (channel->state != CHANNEL_OPEN)
                 return -ENOTCONN;
         if (channel->sending)
                 return -ETIMEDOUT;
@@ -251,7 +273,7 @@ static int send_request(
 /* Sends with the lock held at entry and exit, but not between. A frame that went out in part
  * ends the connection: nothing could follow it. */
 static int send_locked(
-        struct channel *channel, struct request *request, int64_t deadline, bool *sent) {
+        struct channel *channel, const struct request *request, int64_t deadline, bool *sent) {
         size_t sent_bytes;
         pthread_mutex_unlock(&channel->lock);
         int rc = send_request(channel, request, deadline, &sent_bytes);
@@ -259,7 +281,7 @@ static int send_locked(
         leave_sending(channel);
         *sent = sent_bytes > 0;
         if (rc == -ENOTCONN || (rc < 0 && sent_bytes > 0))
-                lose_connection(channel, -ENOTCONN, "the connection to the daemon is lost");
+                lose(channel, "the connection to the daemon is lost");
         return rc;
 }
 
@@ -270,26 +292,26 @@ static int read_locked(struct channel *channel, int64_t deadline) {
         int rc = stream_receive(&channel->stream, deadline, NULL);
         pthread_mutex_lock(&channel->lock);
         channel->reading = false;
-        if (rc == 0 && !channel->lost)
+        if (rc == 0)
                 rc = deliver_all(channel);
         if (rc == -EPROTO)
-                lose_connection(channel, rc, "the daemon's answer is not of this protocol");
+                channel_end(channel, rc, "the daemon's answer is not of this protocol");
         else if (rc < 0 && rc != -ETIMEDOUT)
-                lose_connection(channel, -ENOTCONN, "the connection to the daemon is lost");
+                lose(channel, "the connection to the daemon is lost");
         return rc;
 }
 
-static int sleep_locked(struct channel *channel, struct call *call, int64_t deadline) {
-        struct timespec until = deadline_timespec(deadline);
+int channel_sleep(struct channel *channel, struct call *call, int64_t until) {
+        struct timespec time = deadline_timespec(until);
         call->asleep = true;
-        int rc = pthread_cond_clockwait(&call->wake, &channel->lock, CLOCK_MONOTONIC, &until);
+        int rc = pthread_cond_clockwait(&call->wake, &channel->lock, CLOCK_MONOTONIC, &time);
         call->asleep = false;
         return -rc;
 }
 
-/* Wakes one sleeper to read, if nobody does. */
-static void hand_reading_on(struct channel *channel) {
-        if (channel->reading)
+/* Wakes one sleeper for the role that nobody has: to read, or to resume. */
+static void hand_on(struct channel *channel) {
+        if (channel->state == CHANNEL_OPEN ? channel->reading : channel->resuming)
                 return;
         struct call *call = channel->pending;
         while (call && !call->asleep)
@@ -298,69 +320,122 @@ static void hand_reading_on(struct channel *channel) {
                 pthread_cond_signal(&call->wake);
 }
 
-/* ---- Calls ---- */
-
-static void await_reply(struct channel *channel, struct call *call, int64_t deadline) {
-        while (!call->done) {
-                int rc = channel->reading ? sleep_locked(channel, call, deadline)
-                                          : read_locked(channel, deadline);
-                if (rc == -ETIMEDOUT && !call->done) {
-                        abandon_call(channel, call);
-                        break;
-                }
-        }
-        hand_reading_on(channel);
-}
-
-/* Returns what was granted to requests that nobody waited for any more. If somebody is sending,
- * that one comes through here too; what cannot be sent in time stays for the next one. */
-static void return_late_grants(struct channel *channel) {
-        while (channel->late && !channel->lost && !channel->sending) {
-                struct late_grant *late = channel->late;
-                channel->late = late->next;
+void channel_return_owed(struct channel *channel) {
+        while (channel->late.owed && channel->state == CHANNEL_OPEN && !channel->sending) {
+                struct owed *owed = late_take_owed(&channel->late);
                 channel->sending = true;
                 struct request request = {
                         .id = ++channel->last_id,
                         .kind = REQUEST_RELEASE,
-                        .release = {.ranges = late->ranges, .one_way = true},
+                        .release = {.ranges = owed_ranges(owed), .one_way = true},
                 };
                 bool sent;
-                int rc = send_locked(channel, &request, deadline_after(LATE_SEND_MS), &sent);
-                if (rc == -ETIMEDOUT && !sent) {
-                        late->next = channel->late;
-                        channel->late = late;
+                int rc = send_locked(channel, &request, deadline_after(OWED_SEND_MS), &sent);
+                if (rc < 0 && !sent && channel->state != CHANNEL_ENDED) {
+                        late_owe(&channel->late, owed);
                         return;
                 }
-                late_grant_free(late);
+                if (owed->counted)
+                        channel->keeper.forget(channel->keeper.context, &request.release.ranges);
+                owed_free(owed);
         }
 }
 
-static void call_begin(struct call *call) {
-        pthread_cond_init(&call->wake, NULL);
-        call->link = NULL;
-        call->asleep = call->done = call->sent = false;
-        call->detail[0] = '\0';
+/* ---- Calls ---- */
+
+void call_set_deadline(struct call *call, int64_t now) {
+        struct request *request = call->request;
+        int64_t from = now;
+        if (request->kind == REQUEST_ALLOC && request->alloc.wait) {
+                if (call->wait_until > from)
+                        from = call->wait_until;
+                int64_t left_ms = from == DEADLINE_NONE ? -1 : (from - now + 999999) / 1000000;
+                request->alloc.timeout_ms = left_ms;
+        }
+        call->deadline = call->timeout_ms < 0 || from == DEADLINE_NONE
+                                 ? DEADLINE_NONE
+                                 : from + (call->timeout_ms > 0 ? call->timeout_ms : 1) * 1000000;
 }
 
-int channel_call(
-        struct channel *channel, struct request *request, struct call *call, int64_t deadline) {
-        call_begin(call);
+static void call_begin(struct call *call, struct request *request) {
+        pthread_cond_init(&call->wake, NULL);
+        call->request = request;
+        call->link = NULL;
+        call->asleep = call->done = call->sent = call->repeated = call->away = false;
+        call->detail[0] = '\0';
+        call->made_at = deadline_now();
+        if (request->kind == REQUEST_ALLOC && request->alloc.wait)
+                call->wait_until = request->alloc.timeout_ms < 0
+                                           ? DEADLINE_NONE
+                                           : call->made_at + request->alloc.timeout_ms * 1000000;
+        call_set_deadline(call, call->made_at);
+}
+
+/* A request's own list of ranges is what its batch still has. */
+static void follow_batch(const struct call *call) {
+        struct request *request = call->request;
+        if (request->kind == REQUEST_RELEASE)
+                request->release.ranges = batch_ranges(call->batch);
+        else if (request->kind == REQUEST_GIVE)
+                request->give.ranges = batch_ranges(call->batch);
+}
+
+static void send_step(struct channel *channel, struct call *call) {
+        int rc = take_sending(channel, call->deadline);
+        if (rc == -ETIMEDOUT)
+                abandon(channel, call, "the daemon does not take requests");
+        if (rc < 0)
+                return;
+        follow_batch(call);
+        call->request->id = ++channel->last_id;
+        call->sent = true; /* from here on another thread may read the reply */
+        bool sent;
+        rc = send_locked(channel, call->request, call->deadline, &sent);
+        if (rc == 0 || call->done)
+                return;
+        call->sent = sent;
+        if (rc == -EINVAL)
+                channel_finish(channel, call, rc);
+        else if (rc == -ETIMEDOUT && !sent)
+                abandon(channel, call, "the daemon does not take requests");
+}
+
+static void await_step(struct channel *channel, struct call *call) {
+        int rc = channel->reading ? channel_sleep(channel, call, call->deadline)
+                                  : read_locked(channel, call->deadline);
+        /* The deadline may have moved meanwhile, with the connection. */
+        if (rc == -ETIMEDOUT && !call->done && channel->state == CHANNEL_OPEN &&
+                deadline_left_ms(call->deadline) == 0)
+                abandon(channel, call, "the daemon does not answer");
+}
+
+int channel_call(struct channel *channel, struct request *request, struct call *call) {
+        call_begin(call, request);
         pthread_mutex_lock(&channel->lock);
-        int rc = take_sending(channel, deadline);
-        if (rc == 0) {
-                call->id = request->id = ++channel->last_id;
-                link_call(channel, call);
-                rc = send_locked(channel, request, deadline, &call->sent);
-                if (rc == 0) {
-                        await_reply(channel, call, deadline);
-                        rc = call->result;
+        link_call(channel, call);
+        while (!call->done) {
+                if (channel->state == CHANNEL_OPEN && call->sent) {
+                        await_step(channel, call);
+                } else if (channel->state == CHANNEL_OPEN) {
+                        send_step(channel, call);
+                } else if (channel->state == CHANNEL_LOST) {
+                        resume_step(channel, call);
                 } else {
-                        unlink_call(channel, call);
+                        say(call, channel->detail);
+                        channel_finish(channel, call, -ENOTCONN);
                 }
         }
-        return_late_grants(channel);
+        channel_return_owed(channel);
+        hand_on(channel);
         pthread_mutex_unlock(&channel->lock);
-        if (rc == -ETIMEDOUT && !call->sent)
-                rc = -ENOTCONN;
-        return rc;
+        return call->result;
+}
+
+void channel_owe(struct channel *channel, const struct batch *batch) {
+        struct message_ranges ranges = batch_ranges(batch);
+        pthread_mutex_lock(&channel->lock);
+        /* Without memory they stay held, which the table knows. */
+        if (channel->state != CHANNEL_ENDED)
+                late_owe_copy(&channel->late, &ranges, true);
+        pthread_mutex_unlock(&channel->lock);
 }

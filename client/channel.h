@@ -1,15 +1,25 @@
-/* Requests and replies over one connection, for any number of threads. There is no thread of its
- * own: of those who wait for a reply one reads for all, the others sleep until their reply is
- * there or the reading is handed to them.
+/* Requests and replies over one connection, for any number of threads, and over the next one when
+ * that is lost. There is no thread of its own: of those who wait for a reply one reads for all,
+ * the others sleep until their reply is there or the reading is handed to them.
  *
- * A request that nobody waits for any longer is remembered until its reply comes, so that what
- * it was granted goes back and is not lost. Once the connection is lost it stays lost: every
- * pending call and every later one ends in -ENOTCONN. */
+ *   OPEN ──loss──► LOST ──connected again, all settled──► OPEN
+ *                   └──the session is gone──► ENDED        (so does a breach of protocol: OPEN ─► ENDED)
+ *
+ * Roles: sending, reading and resuming, each of one thread at most; taken and given back under
+ * the lock, exercised without it. Sending and reading begin only in OPEN, resuming begins only
+ * in LOST when nobody is in the two others: so whoever resumes has the stream for himself.
+ *
+ * Each call has one result: `done` is set once, under the lock, by whoever takes the call out of
+ * the list of pending ones: a reply, a settlement (reconcile.h), the end, or its own deadline. A
+ * request is on its way at most once: `sent` says that it is under way on this connection or on the lost
+ * one, and only a settlement that found that it did not happen takes that back. */
 #pragma once
 
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "batch.h"
+#include "late.h"
 #include "proto/message.h"
 #include "stream.h"
 
@@ -25,47 +35,95 @@ typedef int call_accept(void *context, const struct reply *reply);
 struct call {
         call_accept *accept;
         void *context;
+        struct batch *batch; /* attach, release and give: the ranges that are still to be done; the
+                              * request's own list follows it */
+        int64_t timeout_ms;  /* how long the daemon may be silent, or away; -1: for ever */
         /* The rest is the channel's, guarded by its lock. */
-        uint64_t id;
+        struct request *request;
         struct call *next, **link; /* in the list of pending calls; link NULL: not in it */
         pthread_cond_t wake;
+        int64_t made_at;
+        int64_t wait_until; /* an alloc that waits: when it has waited enough */
+        int64_t deadline;   /* for the reply */
         bool asleep;
         bool done;
-        bool sent; /* the daemon may have seen the request */
+        bool sent;     /* the daemon may have seen the request, and did not answer it */
+        bool repeated; /* the daemon may have done it once before */
+        bool away;     /* it gave up while the connection was lost */
         int result;
         char detail[CALL_DETAIL_BYTES]; /* what the daemon said to a refusal */
 };
 
-struct late_grant;
+struct channel;
+
+/* What the channel needs of its client. */
+struct channel_keeper {
+        void *context;
+        /* Makes the connection again, by the deadline; the caller is resuming and has not the
+         * lock. 0; -EAGAIN: worth another try; else that is the end. detail: why. */
+        int (*reopen)(void *context, int64_t deadline, char detail[CALL_DETAIL_BYTES]);
+        /* Settles the calls that were under way; the lock is held. -ENOMEM: nothing is settled. */
+        int (*settle)(void *context);
+        /* These are held no longer; the lock is held. */
+        void (*forget)(void *context, const struct message_ranges *ranges);
+};
+
+enum channel_state { CHANNEL_OPEN, CHANNEL_LOST, CHANNEL_ENDED };
 
 struct channel {
-        struct stream
-                stream;     /* written by the one who is sending, read by the one who is reading */
-        struct arena arena; /* of the one who is reading */
+        struct stream stream; /* of those in the roles */
+        struct arena arena;   /* of the one who is reading or resuming */
+        struct channel_keeper keeper;
         pthread_mutex_t lock; /* guards everything below */
+        enum channel_state state;
         pthread_cond_t send_free;
         size_t send_waiting;
-        bool sending; /* somebody is sending */
-        bool reading; /* somebody is reading */
-        bool lost;
+        bool sending;
+        bool reading;
+        bool resuming;
         uint64_t last_id;
         struct call *pending, **pending_end; /* in the order they were made */
-        uint64_t *abandoned;                 /* ids whose replies nobody waits for; owned */
-        size_t abandoned_count, abandoned_size;
-        struct late_grant *late; /* granted to nobody: to be returned; owned */
+        struct late late;
+        /* Of losing and resuming. */
+        bool proven;                    /* this connection has brought a reply */
+        int64_t opened_at;              /* this connection */
+        int64_t lost_at;                /* when the loss was noticed */
+        int64_t next_try_at;            /* nobody tries before */
+        int64_t pause_ms;               /* the last pause between two tries; 0: none yet */
+        char detail[CALL_DETAIL_BYTES]; /* why it is lost or has ended */
 };
 
 /* Begins on a connected socket, which it takes over on success. last_id is the id of the last
  * request that was made on it before. -ENOMEM. */
-int channel_init(struct channel *channel, struct stream *stream, uint64_t last_id);
+int channel_init(struct channel *channel, struct stream *stream, uint64_t last_id,
+        const struct channel_keeper *keeper);
 
 /* Closes the connection and frees what the channel has. Nobody may be in a call; in a forked
  * child, where the locks may be in any state, inherited is true. */
 void channel_deinit(struct channel *channel, bool inherited);
 
-/* Sends a request (its id is set here) and waits for the reply until the deadline. Returns what
- * accept returned; the errno of a refusal, with the daemon's words in call->detail; -ENOTCONN:
- * the connection is lost, or (call->sent tells) the request could not be sent or has had no
- * answer by the deadline; -EPROTO. */
-int channel_call(
-        struct channel *channel, struct request *request, struct call *call, int64_t deadline);
+/* Sends a request (its id is set here) and waits for the reply, over as many connections as it takes.
+ * Returns what accept returned; the errno of a refusal, with the daemon's words in call->detail;
+ * -EPROTO; -ENOTCONN: no answer in time, or the daemon is not back in time, or never will be.
+ * After -ENOTCONN call->sent tells whether the daemon may have seen it. */
+int channel_call(struct channel *channel, struct request *request, struct call *call);
+
+/* Returns ranges later, which a call could not: the table counts them until then. */
+void channel_owe(struct channel *channel, const struct batch *batch);
+
+/* ---- For resuming; the lock is held ---- */
+
+/* Takes a call out of the list, with its result, and wakes who waits for it. */
+void channel_finish(struct channel *channel, struct call *call, int result);
+
+/* Ends it for good: pending calls get the error, later ones -ENOTCONN. */
+void channel_end(struct channel *channel, int error, const char *detail);
+
+/* Sends what is owed, if nobody is sending. */
+void channel_return_owed(struct channel *channel);
+
+/* Sleeps until the call is woken, or the point in time. -ETIMEDOUT. */
+int channel_sleep(struct channel *channel, struct call *call, int64_t until);
+
+/* When this call's reply is overdue, if it is sent now. */
+void call_set_deadline(struct call *call, int64_t now);

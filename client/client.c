@@ -116,13 +116,30 @@ int client_usable(const struct buddyclient *client) {
         return 0;
 }
 
-int client_exchange(struct buddyclient *client, struct request *request, struct call *call,
-        int64_t timeout_ms) {
-        int rc = channel_call(&client->channel, request, call, deadline_after(timeout_ms));
+int client_exchange(struct buddyclient *client, struct request *request, struct call *call) {
+        call->timeout_ms = client->timeout_ms;
+        int rc = channel_call(&client->channel, request, call);
         if (rc < 0)
                 client_refuse(client, rc, "%s",
                         call->detail[0] != '\0' ? call->detail : buddyclient_strerror(rc));
         return rc;
+}
+
+struct request_hello client_hello(const struct buddyclient *client) {
+        return (struct request_hello){
+                .version = PROTOCOL_VERSION,
+                .pool = client->pool,
+                .name = client->name,
+                .access = client->read_only ? ACCESS_READ_ONLY : ACCESS_READ_WRITE,
+                .session = client->session,
+                .token = client->connected ? client->token : NULL,
+                .cache_bytes = client->cache_bytes,
+        };
+}
+
+void client_learn_size(struct buddyclient *client, uint64_t size_bytes) {
+        if (size_bytes > buddyclient_size(client) && size_bytes <= client->max_size_bytes)
+                atomic_store_explicit(&client->size_bytes, size_bytes, memory_order_relaxed);
 }
 
 uint32_t buddyclient_id(struct buddyclient *client) {
@@ -136,11 +153,12 @@ static int accept_done(void *context, const struct reply *reply) {
         return reply->kind == REPLY_DONE ? 0 : -EPROTO;
 }
 
-/* Waits until the daemon has taken everything back. A daemon that is gone has done so. */
+/* Waits until the daemon has taken everything back. A daemon that is away is waited for as by any call:
+ * it would keep what this process holds as long as the process lives. */
 static void say_goodbye(struct buddyclient *client) {
         struct request request = {.kind = REQUEST_GOODBYE};
-        struct call call = {.accept = accept_done};
-        channel_call(&client->channel, &request, &call, deadline_after(client->timeout_ms));
+        struct call call = {.accept = accept_done, .timeout_ms = client->timeout_ms};
+        channel_call(&client->channel, &request, &call);
 }
 
 void buddyclient_destroy(struct buddyclient *client) {
@@ -152,6 +170,7 @@ void buddyclient_destroy(struct buddyclient *client) {
                         say_goodbye(client);
                 channel_deinit(&client->channel, !mine);
                 mapping_deinit(&client->mapping);
+                roll_deinit(&client->roll);
         }
         client_forget_detail(client);
         holdings_deinit(&client->holdings);

@@ -11,6 +11,7 @@
 #include "mapping.h"
 #include "process.h"
 #include "proto/message.h"
+#include "roll.h"
 
 #define CLIENT_POOL_MAX 48u /* characters of a pool's name */
 #define CLIENT_NAME_MAX 63u /* bytes of a client's name */
@@ -38,17 +39,22 @@ struct buddyclient {
         uint8_t token[MESSAGE_TOKEN_BYTES];
         uint64_t page_bytes;
         uint64_t max_size_bytes;
+        struct roll roll;            /* of the one who is resuming */
         _Atomic uint64_t size_bytes; /* as the daemon last said */
 };
 
 /* 0 if requests can be made: -EINVAL for NULL, -ENOTCONN before connect and in a forked child. */
 int client_usable(const struct buddyclient *client);
 
-/* Makes one request and waits for its reply for up to timeout_ms (-1: as long as it takes).
- * Where a connection that was lost will be made again. Records the reason of a failure for this
- * thread. */
-int client_exchange(
-        struct buddyclient *client, struct request *request, struct call *call, int64_t timeout_ms);
+/* Makes one request and waits for its reply, as long as the client's timeout says (for an alloc that
+ * waits: beyond its own time), also over a connection that is lost and made again. Records the reason of a failure for this thread. */
+int client_exchange(struct buddyclient *client, struct request *request, struct call *call);
+
+/* How this client says hello. */
+struct request_hello client_hello(const struct buddyclient *client);
+
+/* A pool only grows, and never beyond what was said at hello. */
+void client_learn_size(struct buddyclient *client, uint64_t size_bytes);
 
 /* Records the reason behind this thread's refusal, and returns error. client may be NULL. */
 int client_refuse(const struct buddyclient *client, int error, const char *format, ...)
@@ -64,3 +70,14 @@ int client_place(const struct buddyclient *client, const struct buddyclient_rang
 /* A range that the daemon granted. -EPROTO: it cannot be one of this pool. */
 int client_range(const struct buddyclient *client, uint64_t place, uint32_t generation,
         struct buddyclient_range *out);
+
+/* A range that the wire names (and that was checked) as the table has it. */
+struct holding client_holding(
+        const struct buddyclient *client, uint64_t place, uint32_t generation);
+
+/* Drops one hold of each from the table, of those that the table knows. */
+void client_forget(struct buddyclient *client, const struct message_ranges *ranges);
+
+/* Refuses a range: -EINVAL, no pool has it; -ESTALE, it is not held. */
+int client_refuse_range(
+        const struct buddyclient *client, const struct buddyclient_range *range, int error);

@@ -108,6 +108,7 @@ static int take_welcome(const struct reply_welcome *welcome, struct stream_descr
                 .page_bytes = welcome->page_bytes,
                 .size_bytes = welcome->size_bytes,
                 .max_size_bytes = welcome->max_size_bytes,
+                .resumed = welcome->resumed,
                 .segment_fd = segment_fd,
         };
         memcpy(out->token, welcome->token, sizeof(out->token));

@@ -2,6 +2,7 @@
  * Everything it says is checked here, once. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "proto/message.h"
@@ -16,6 +17,7 @@ struct hello_answer {
         uint64_t page_bytes;     /* a power of two */
         uint64_t size_bytes;     /* > 0, in whole pages */
         uint64_t max_size_bytes; /* >= size_bytes, in whole pages */
+        bool resumed;            /* the session is the one that was asked for */
         int segment_fd;          /* owned */
 };
 

@@ -18,10 +18,8 @@ void holdings_deinit(struct holdings *holdings) {
         holdings->slots = NULL;
 }
 
-/* Fibonacci hashing of the page number: neighbours spread over the whole table. */
 static size_t home_slot(const struct holdings *holdings, uint64_t offset) {
-        uint64_t hash = (offset >> 12) * UINT64_C(0x9e3779b97f4a7c15);
-        return (size_t)(hash >> 32) & (holdings->slot_count - 1);
+        return holding_hash(offset) & (holdings->slot_count - 1);
 }
 
 /* The slot of this offset, or the empty one where it would go. */

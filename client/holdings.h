@@ -26,6 +26,11 @@ struct holdings {
         size_t reserved;
 };
 
+/* Fibonacci hashing of the page number: neighbours spread over a whole table. */
+static inline size_t holding_hash(uint64_t offset) {
+        return (size_t)(((offset >> 12) * UINT64_C(0x9e3779b97f4a7c15)) >> 32);
+}
+
 void holdings_init(struct holdings *holdings);
 void holdings_deinit(struct holdings *holdings);
 

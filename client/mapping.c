@@ -81,6 +81,12 @@ void mapping_deinit(struct mapping *mapping) {
         mapping->base = NULL;
 }
 
+bool mapping_is_of(const struct mapping *mapping, int fd) {
+        struct stat mine, other;
+        return fstat(mapping->fd, &mine) == 0 && fstat(fd, &other) == 0 &&
+               mine.st_dev == other.st_dev && mine.st_ino == other.st_ino;
+}
+
 static bool grow(struct mapping *mapping, uint64_t end_bytes) {
         uint64_t file_bytes;
         pthread_mutex_lock(&mapping->lock);

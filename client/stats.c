@@ -60,6 +60,7 @@ static void copy_stats(const struct reply_stats *from, struct buddyclient_stats 
                 COPY(no_space_total),
                 COPY(quota_refusals_total),
                 COPY(reclaimed_bytes_total),
+                COPY(orphans),
 #undef COPY
                 .alloc_us = copy_latency(&from->alloc),
                 .free_us = copy_latency(&from->free),
@@ -69,18 +70,12 @@ static void copy_stats(const struct reply_stats *from, struct buddyclient_stats 
         copy_orders(from, to);
 }
 
-/* A pool only grows, and never beyond what was said at hello. */
-static void learn_size(struct buddyclient *client, uint64_t size_bytes) {
-        if (size_bytes > buddyclient_size(client) && size_bytes <= client->max_size_bytes)
-                atomic_store_explicit(&client->size_bytes, size_bytes, memory_order_relaxed);
-}
-
 static int accept_stats(void *context, const struct reply *reply) {
         struct stats_call *stats = context;
         if (reply->kind != REPLY_STATS)
                 return -EPROTO;
         copy_stats(&reply->stats, stats->out);
-        learn_size(stats->client, reply->stats.size_bytes);
+        client_learn_size(stats->client, reply->stats.size_bytes);
         return 0;
 }
 
@@ -94,7 +89,7 @@ int buddyclient_stats(struct buddyclient *client, struct buddyclient_stats *out)
         struct stats_call context = {client, &stats};
         struct request request = {.kind = REQUEST_STATS};
         struct call call = {.accept = accept_stats, .context = &context};
-        rc = client_exchange(client, &request, &call, client->timeout_ms);
+        rc = client_exchange(client, &request, &call);
         if (rc < 0)
                 return rc;
         size_t caller_size = out->struct_size;

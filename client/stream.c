@@ -35,6 +35,14 @@ void stream_deinit(struct stream *stream) {
         *stream = (struct stream){.fd = -1};
 }
 
+void stream_reopen(struct stream *stream, int fd) {
+        if (stream->fd >= 0)
+                close(stream->fd);
+        stream->fd = fd;
+        stream->send_timeout_ms = stream->receive_timeout_ms = 0;
+        stream->in_start = stream->in_end = 0;
+}
+
 void stream_descriptors_close(struct stream_descriptors *descriptors) {
         for (size_t i = 0; i < descriptors->count; i++)
                 if (descriptors->fds[i] >= 0)

@@ -36,6 +36,10 @@ struct stream_descriptors {
 int stream_init(struct stream *stream, int fd);
 void stream_deinit(struct stream *stream);
 
+/* Goes on with another descriptor, which it takes over; the old one is closed, and what came over
+ * it is forgotten. */
+void stream_reopen(struct stream *stream, int fd);
+
 /* Sends all of it. -ETIMEDOUT, or -ENOTCONN if the peer is gone; *sent says how much went out. */
 int stream_send(
         struct stream *stream, const uint8_t *bytes, size_t length, int64_t deadline, size_t *sent);

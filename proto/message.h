@@ -212,6 +212,7 @@ struct reply_stats {
         uint64_t allocs_total, frees_total, cache_hits_total;
         uint64_t requested_bytes_total, granted_bytes_total;
         uint64_t no_space_total, quota_refusals_total, reclaimed_bytes_total;
+        uint64_t orphans; /* sessions of an earlier daemon whose clients have not come back yet */
         struct reply_latency alloc, free;
         const struct reply_order *orders;
         size_t order_count;
@@ -237,6 +238,7 @@ struct reply_hold {
         uint32_t session; /* 0: held by key */
         uint64_t age_seconds;
         const char *key;
+        bool given; /* by a peer, not granted or attached */
 };
 
 struct reply_holds {

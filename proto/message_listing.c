@@ -62,7 +62,8 @@ static int orders_from_wire(
         X(granted_bytes_total)                                                                     \
         X(no_space_total)                                                                          \
         X(quota_refusals_total)                                                                    \
-        X(reclaimed_bytes_total)
+        X(reclaimed_bytes_total)                                                                   \
+        X(orphans)
 
 int stats_from_wire(
         struct body_memory *memory, const Buddyd__Stats *wire, struct reply_stats *out) {
@@ -193,6 +194,7 @@ static int hold_from_wire(
                         .generation = wire->generation},
                 .session = wire->session,
                 .age_seconds = wire->age_seconds,
+                .given = wire->given,
         };
         return body_text(memory, &wire->key, MESSAGE_NAME_MAX, &out->key);
 }
@@ -221,6 +223,7 @@ static int hold_to_wire(const struct reply_hold *hold, Buddyd__HoldEntry *out) {
         out->generation = hold->range.generation;
         out->session = hold->session;
         out->age_seconds = hold->age_seconds;
+        out->given = hold->given;
         return body_put_text(hold->key, MESSAGE_NAME_MAX, &out->key);
 }
 

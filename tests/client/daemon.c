@@ -14,11 +14,19 @@
 
 #define READY_TRIES 3000 /* of 10 ms */
 
-static void run(const struct daemon_process *daemon, const char *program, const char *size) {
+static void run(const struct daemon_process *daemon, const char *program, const char *reset) {
         prctl(PR_SET_PDEATHSIG, SIGTERM);
-        execl(program, program, "--socket", daemon->path, "--pool", daemon->pool, "--size", size,
-                "--reset", (char *)NULL);
+        execl(program, program, "--socket", daemon->path, "--pool", daemon->pool, "--size",
+                daemon->size, reset, (char *)NULL);
         _exit(127);
+}
+
+/* reset: the option, or NULL. */
+static int spawn(struct daemon_process *daemon, const char *program, const char *reset) {
+        daemon->pid = fork();
+        if (daemon->pid == 0)
+                run(daemon, program, reset);
+        return daemon->pid > 0 ? 0 : -1;
 }
 
 struct buddyclient *daemon_process_client(const struct daemon_process *daemon) {
@@ -60,16 +68,22 @@ int daemon_process_start(struct daemon_process *daemon, const char *program, uin
                 return -1;
         snprintf(daemon->path, sizeof(daemon->path), "%s/sock", daemon->folder);
         snprintf(daemon->pool, sizeof(daemon->pool), "client-test-%d", (int)getpid());
-        char size[32];
-        snprintf(size, sizeof(size), "%llu", (unsigned long long)pool_bytes);
-        daemon->pid = fork();
-        if (daemon->pid == 0)
-                run(daemon, program, size);
-        if (daemon->pid > 0 && await_ready(daemon) == 0)
+        snprintf(daemon->size, sizeof(daemon->size), "%llu", (unsigned long long)pool_bytes);
+        if (spawn(daemon, program, "--reset") == 0 && await_ready(daemon) == 0)
                 return 0;
         fprintf(stderr, "%s did not become ready\n", program);
         daemon_process_stop(daemon);
         return -1;
+}
+
+void daemon_process_kill(struct daemon_process *daemon) {
+        kill(daemon->pid, SIGKILL);
+        waitpid(daemon->pid, NULL, 0);
+        daemon->pid = 0;
+}
+
+int daemon_process_restart(struct daemon_process *daemon, const char *program) {
+        return spawn(daemon, program, NULL);
 }
 
 int daemon_process_stop(struct daemon_process *daemon) {

@@ -139,11 +139,52 @@ struct reply peer_welcome(uint64_t id) {
         };
 }
 
+/* The same for every connection. */
+static int pool_segment(void) {
+        static int segment = -1;
+        if (segment < 0)
+                segment = peer_segment(1 << 20);
+        return segment;
+}
+
 void peer_greet(int fd) {
         struct reply reply = peer_welcome(peer_read(fd)->id);
-        int segment = peer_segment(1 << 20);
+        int segment = pool_segment();
         peer_send(fd, &reply, &segment, 1);
-        close(segment);
+}
+
+void peer_need(bool condition) {
+        need(condition);
+}
+
+void peer_welcome_back(int fd, uint64_t id) {
+        struct reply reply = peer_welcome(id);
+        int segment = pool_segment();
+        reply.welcome.resumed = true;
+        peer_send(fd, &reply, &segment, 1);
+}
+
+void peer_expect_hello_again(int fd) {
+        const struct request *request = peer_read(fd);
+        struct reply reply = peer_welcome(request->id);
+        need(request->kind == REQUEST_HELLO && request->hello.session == reply.welcome.session);
+        need(request->hello.token &&
+                memcmp(request->hello.token, reply.welcome.token, MESSAGE_TOKEN_BYTES) == 0);
+        peer_welcome_back(fd, request->id);
+}
+
+void peer_expect_holds(int fd, const struct reply_hold *holds, size_t count) {
+        const struct request *request = peer_read(fd);
+        need(request->kind == REQUEST_HOLDS && request->holds.session == 7);
+        struct reply reply = {.id = request->id,
+                .kind = REPLY_HOLDS,
+                .holds = {.entries = holds, .count = count}};
+        peer_send(fd, &reply, NULL, 0);
+}
+
+void peer_send_done(int fd, uint64_t id) {
+        struct reply done = {.id = id, .kind = REPLY_DONE};
+        peer_send(fd, &done, NULL, 0);
 }
 
 void peer_send_range(int fd, uint64_t id, uint64_t place, uint32_t generation) {

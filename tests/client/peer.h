@@ -41,6 +41,20 @@ int peer_segment(size_t bytes);
 struct reply peer_welcome(uint64_t id);
 void peer_greet(int fd);
 
+/* Ends the child unless it is so, which peer_stop reports. */
+void peer_need(bool condition);
+
+/* Welcomes a session back. */
+void peer_welcome_back(int fd, uint64_t id);
+
+/* Reads the hello of a client that resumes the session of that welcome, and welcomes it back. */
+void peer_expect_hello_again(int fd);
+
+/* Reads the question what the session holds, and answers it. */
+void peer_expect_holds(int fd, const struct reply_hold *holds, size_t count);
+
+void peer_send_done(int fd, uint64_t id);
+
 /* One granted range. */
 void peer_send_range(int fd, uint64_t id, uint64_t place, uint32_t generation);
 

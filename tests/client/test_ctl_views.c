@@ -26,6 +26,7 @@ static const struct reply_stats stats = {
         .resident_bytes = 7 * 4096,
         .clients = 3,
         .waiters = 9,
+        .orphans = 2,
         .restarts = 1,
         .uptime_seconds = 61,
         .allocs_total = 1234567,
@@ -49,7 +50,8 @@ Test(ctl_views, stats_json_is_one_line_with_the_promised_keys) {
                 "{\"pool\":\"de\\u001bfault\",\"backing\":\"posix-shm\",\"page_bytes\":4096,"
                 "\"size_bytes\":28672,\"capacity_bytes\":57344,\"held_bytes\":16384,"
                 "\"cached_bytes\":4096,\"free_bytes\":8192,\"largest_free_bytes\":4096,"
-                "\"resident_bytes\":28672,\"clients\":3,\"waiters\":9,\"restarts\":1,"
+                "\"resident_bytes\":28672,\"clients\":3,\"waiters\":9,\"orphans\":2,"
+                "\"restarts\":1,"
                 "\"uptime_seconds\":61,\"allocs_total\":1234567,\"frees_total\":0,"
                 "\"cache_hits_total\":0,\"requested_bytes_total\":0,\"granted_bytes_total\":0,"
                 "\"no_space_total\":0,\"quota_refusals_total\":0,\"reclaimed_bytes_total\":0,"

@@ -32,7 +32,7 @@ static void fill_arrays(void) {
                         UINT32_MAX, i % 2, i % 5 == 0, UINT64_MAX, i, UINT64_MAX - i, i % 9,
                         UINT64_MAX};
                 holds[i] = (struct reply_hold){{UINT64_MAX - i, UINT64_MAX, UINT64_MAX},
-                        UINT32_MAX - i, UINT64_MAX, TEXT_255};
+                        UINT32_MAX - i, UINT64_MAX, TEXT_255, i % 3 == 0};
         }
 }
 
@@ -98,7 +98,7 @@ static const struct reply replies[] = {
         {.id = 8,
                 .kind = REPLY_STATS,
                 .stats = {"default", "posix-shm", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
-                        16, 17, 18, 19, 20, {1.5, 2.5, 3.5, 1e300}, {0.0, -1.0, 1e-300, 4.0},
+                        16, 17, 18, 19, 20, 21, {1.5, 2.5, 3.5, 1e300}, {0.0, -1.0, 1e-300, 4.0},
                         orders, MESSAGE_ORDERS_MAX}},
         {.id = 9, .kind = REPLY_STATS, .stats = {.pool = "", .backing = ""}},
         {.id = 10, .kind = REPLY_CLIENTS, .clients = {clients, 0, 0}},

@@ -145,7 +145,8 @@ static bool holds_equal(const struct reply_holds *a, const struct reply_holds *b
         for (size_t i = 0; i < a->count; i++) {
                 const struct reply_hold *x = &a->entries[i], *y = &b->entries[i];
                 if (!range_equal(&x->range, &y->range) || x->session != y->session ||
-                        x->age_seconds != y->age_seconds || !texts_equal(x->key, y->key))
+                        x->age_seconds != y->age_seconds || x->given != y->given ||
+                        !texts_equal(x->key, y->key))
                         return false;
         }
         return true;

@@ -1,0 +1,150 @@
+/* Connect, say hello with the token, see that session and segment are the same as before, and ask
+ * what the session holds. All on the thread that is resuming, which has stream, arena and roll for
+ * itself. Of what goes wrong, only what the daemon itself says to hello is final; everything
+ * else may be a daemon that is just coming or going. */
+#include "reopen.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "dial.h"
+#include "hello.h"
+#include "reconcile.h"
+#include "roll_call.h"
+
+static int fail(char *detail, int error, const char *reason) {
+        snprintf(detail, CALL_DETAIL_BYTES, "%s", reason);
+        return error;
+}
+
+/* ---- Hello ---- */
+
+static int judge_hello(int rc, char *detail, const char *reason) {
+        switch (rc) {
+        case -ENOENT: /* the session, or the pool */
+                return fail(detail, -ENOTCONN, reason);
+        case -EACCES:
+        case -EPROTO:
+        case -EINVAL:
+                return fail(detail, rc, reason);
+        default:
+                return fail(detail, -EAGAIN, reason);
+        }
+}
+
+static int check_answer(
+        const struct buddyclient *client, const struct hello_answer *answer, char *detail) {
+        if (!answer->resumed || answer->session != client->session)
+                return fail(detail, -ENOTCONN, "the session is gone: the daemon opened another");
+        if (answer->page_bytes != client->page_bytes ||
+                !mapping_is_of(&client->mapping, answer->segment_fd))
+                return fail(detail, -ENOTCONN, "the session is gone: the pool is another");
+        return 0;
+}
+
+static int say_hello(struct buddyclient *client, int64_t deadline, char *detail) {
+        struct request_hello hello = client_hello(client);
+        struct hello_answer answer;
+        char reason[HELLO_DETAIL_BYTES];
+        int rc = hello_exchange(&client->channel.stream, &hello, deadline, &answer, reason);
+        if (rc < 0)
+                return judge_hello(rc, detail, reason);
+        rc = check_answer(client, &answer, detail);
+        close(answer.segment_fd);
+        if (rc == 0)
+                client_learn_size(client, answer.size_bytes);
+        return rc;
+}
+
+/* ---- Holds ---- */
+
+static int receive_reply(struct channel *channel, int64_t deadline, struct reply *reply) {
+        const uint8_t *message;
+        size_t length;
+        int rc;
+        while ((rc = stream_next(&channel->stream, &message, &length)) == 0) {
+                rc = stream_receive(&channel->stream, deadline, NULL);
+                if (rc < 0)
+                        return rc;
+        }
+        if (rc < 0)
+                return rc;
+        arena_reset(&channel->arena);
+        return reply_decode(&channel->arena, message, length, reply) < 0 ? -EPROTO : 0;
+}
+
+static int ask_holds(
+        struct buddyclient *client, uint64_t cursor, int64_t deadline, struct reply *reply) {
+        struct channel *channel = &client->channel;
+        struct request request = {
+                .id = ++channel->last_id,
+                .kind = REQUEST_HOLDS,
+                .holds = {.session = client->session, .cursor = cursor},
+        };
+        size_t sent;
+        ptrdiff_t length = request_encode(
+                &request, channel->stream.out, FRAME_HEADER_BYTES + FRAME_REQUEST_MAX);
+        int rc =
+                stream_send(&channel->stream, channel->stream.out, (size_t)length, deadline, &sent);
+        if (rc == 0)
+                rc = receive_reply(channel, deadline, reply);
+        if (rc < 0)
+                return rc;
+        if (reply->kind == REPLY_REFUSED)
+                return -EAGAIN;
+        return reply->id == request.id && reply->kind == REPLY_HOLDS ? 0 : -EPROTO;
+}
+
+static int list_holds(struct buddyclient *client, int64_t deadline) {
+        uint64_t cursor = 0;
+        do {
+                struct reply reply;
+                int rc = ask_holds(client, cursor, deadline, &reply);
+                for (size_t i = 0; rc == 0 && i < reply.holds.count; i++)
+                        if (reply.holds.entries[i].session == client->session)
+                                rc = roll_call_enter(
+                                        client, &client->roll, &reply.holds.entries[i]);
+                if (rc < 0)
+                        return rc;
+                if (reply.holds.next_cursor != 0 && reply.holds.next_cursor <= cursor)
+                        return -EPROTO;
+                cursor = reply.holds.next_cursor;
+        } while (cursor != 0);
+        return 0;
+}
+
+/* ---- What the channel asks for ---- */
+
+static int reopen(void *context, int64_t deadline, char detail[CALL_DETAIL_BYTES]) {
+        struct buddyclient *client = context;
+        int fd = -1;
+        roll_deinit(&client->roll);
+        if (dial(client->socket_path, deadline, &fd, detail) < 0)
+                return -EAGAIN;
+        stream_reopen(&client->channel.stream, fd);
+        int rc = say_hello(client, deadline, detail);
+        if (rc < 0)
+                return rc;
+        rc = list_holds(client, deadline);
+        if (rc == -EPROTO)
+                return fail(detail, rc, "the daemon's answer is not of this protocol");
+        return rc < 0 ? fail(detail, -EAGAIN, "the daemon does not say what is held") : 0;
+}
+
+static int settle(void *context) {
+        struct buddyclient *client = context;
+        int rc = reconcile(client, &client->roll);
+        roll_deinit(&client->roll);
+        return rc;
+}
+
+static void forget(void *context, const struct message_ranges *ranges) {
+        client_forget(context, ranges);
+}
+
+struct channel_keeper reopen_keeper(struct buddyclient *client) {
+        return (struct channel_keeper){client, reopen, settle, forget};
+}

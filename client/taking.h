@@ -1,0 +1,23 @@
+/* What every call does that adds holds: room in the table before the request, the table and the
+ * caller's memory on the reply, all or nothing. */
+#pragma once
+
+#include "client.h"
+
+struct taking {
+        struct buddyclient *client;
+        uint64_t length; /* of each range, at least */
+        size_t count;
+        struct buddyclient_range *out;
+        struct batch *batch; /* of an attach, instead of out */
+        size_t recorded;     /* reservations of holdings that were used up */
+};
+
+/* Makes the request. accept is given the taking. */
+int taking_exchange(struct taking *taking, struct request *request, call_accept *accept);
+
+/* Accepts a reply with exactly the wanted number of ranges. */
+int taking_accept_ranges(void *context, const struct reply *reply);
+
+/* Accepts that one more hold of what is in the batch was added. */
+int taking_accept_done(void *context, const struct reply *reply);

@@ -1,0 +1,264 @@
+/* A reply that is lost with its connection: the peer answers a call by closing, before it took effect
+ * or after, is connected to again, says what is held, and sees what the client makes of it. Every
+ * call has to succeed as if nothing had happened. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/buddyclient.h"
+#include "peer.h"
+
+#define PAGE      4096ull
+#define RANGES    4
+#define HOLDS_MAX 8
+
+/* What is held, by page; the generation is 1 unless said otherwise. */
+struct held {
+        unsigned page;
+        uint32_t generation;
+        bool given;
+};
+
+struct scene {
+        unsigned granted; /* ranges that are allocated before, from page 0 on */
+        enum request_kind call;
+        unsigned named; /* ranges that the call names, from page `from` on, or that it wants */
+        unsigned from;
+        struct held held[HOLDS_MAX]; /* what the daemon then says */
+        unsigned held_count;
+        unsigned owed; /* ranges that come back one-way */
+        bool repeated; /* the call comes again … */
+        unsigned left; /* … with so many ranges */
+        unsigned left_from;
+        bool refused; /* … and is refused with NOT_FOUND */
+};
+
+static const struct scene *scene; /* set before the peer is forked */
+
+/* ---- The peer ---- */
+
+static void send_ranges(int fd, uint64_t id, unsigned first, unsigned count) {
+        uint64_t places[HOLDS_MAX];
+        uint32_t generations[HOLDS_MAX];
+        for (unsigned i = 0; i < count; i++) {
+                places[i] = (first + i) * PAGE;
+                generations[i] = 1;
+        }
+        struct reply reply = {
+                .id = id, .kind = REPLY_RANGES, .ranges = {places, generations, count}};
+        peer_send(fd, &reply, NULL, 0);
+}
+
+static void list_held(int fd) {
+        struct reply_hold holds[HOLDS_MAX] = {0};
+        for (unsigned i = 0; i < scene->held_count; i++) {
+                const struct held *held = &scene->held[i];
+                uint32_t generation = held->generation ? held->generation : 1;
+                holds[i] = (struct reply_hold){.range = {held->page * PAGE, PAGE, generation},
+                        .session = 7,
+                        .given = held->given};
+        }
+        peer_expect_holds(fd, holds, scene->held_count);
+}
+
+static void expect_named(const struct message_ranges *ranges) {
+        peer_need(ranges->count == scene->left);
+        for (unsigned i = 0; i < scene->left; i++)
+                peer_need(ranges->places[i] == (scene->left_from + i) * PAGE);
+}
+
+static void answer_again(int fd) {
+        const struct request *request = peer_read(fd);
+        peer_need(request->kind == scene->call);
+        if (scene->refused) {
+                struct reply reply = {.id = request->id,
+                        .kind = REPLY_REFUSED,
+                        .refused = {STATUS_NOT_FOUND, "no"}};
+                peer_send(fd, &reply, NULL, 0);
+                return;
+        }
+        switch (request->kind) {
+        case REQUEST_ALLOC:
+                peer_need(request->alloc.count == scene->named);
+                send_ranges(fd, request->id, 100, scene->named);
+                return;
+        case REQUEST_LOOKUP:
+                send_ranges(fd, request->id, 100, 1);
+                return;
+        case REQUEST_FIND: {
+                struct reply reply = {.id = request->id, .kind = REPLY_PEER, .peer = 9};
+                peer_send(fd, &reply, NULL, 0);
+                return;
+        }
+        case REQUEST_RELEASE:
+                expect_named(&request->release.ranges);
+                break;
+        case REQUEST_GIVE:
+                peer_need(request->give.peer == 9);
+                expect_named(&request->give.ranges);
+                break;
+        default:
+                break;
+        }
+        peer_send_done(fd, request->id);
+}
+
+static void expect_owed(int fd) {
+        if (scene->owed == 0)
+                return;
+        const struct request *request = peer_read(fd);
+        peer_need(request->kind == REQUEST_RELEASE && request->release.one_way &&
+                  request->release.ranges.count == scene->owed);
+}
+
+static void play(int fd) {
+        static int connection;
+        if (connection++ == 0) {
+                peer_greet(fd);
+                if (scene->granted > 0)
+                        send_ranges(fd, peer_read(fd)->id, 0, scene->granted);
+                peer_need(peer_read(fd)->kind == scene->call);
+                return;
+        }
+        peer_expect_hello_again(fd);
+        list_held(fd);
+        expect_owed(fd);
+        if (scene->repeated)
+                answer_again(fd);
+        /* Nothing else came: this is what the client asks at the end. */
+        const struct request *request = peer_read(fd);
+        peer_need(request->kind == REQUEST_PUBLISH && strcmp(request->publish.key, "end") == 0);
+        peer_send_done(fd, request->id);
+        peer_wait_close(fd);
+}
+
+/* ---- The client ---- */
+
+static int make_call(struct buddyclient *client, struct buddyclient_range *ranges) {
+        struct buddyclient_range out[HOLDS_MAX];
+        uint32_t id;
+        int rc;
+        switch (scene->call) {
+        case REQUEST_ALLOC:
+                rc = buddyclient_alloc_many(client, PAGE, scene->named, out);
+                for (unsigned i = 0; rc == 0 && i < scene->named; i++)
+                        cr_assert_eq(out[i].offset, (100 + i) * PAGE);
+                return rc;
+        case REQUEST_LOOKUP:
+                rc = buddyclient_lookup(client, "key", out);
+                cr_assert_eq(out[0].offset, 100 * PAGE);
+                return rc;
+        case REQUEST_FIND:
+                return buddyclient_find(client, "name", &id);
+        case REQUEST_ATTACH:
+                return buddyclient_attach(client, ranges);
+        case REQUEST_RELEASE:
+                return buddyclient_release_many(client, ranges, scene->named);
+        case REQUEST_GIVE:
+                return buddyclient_give_many(client, ranges, scene->named, 9);
+        case REQUEST_PUBLISH:
+                return buddyclient_publish(client, "key", ranges);
+        case REQUEST_UNPUBLISH:
+                return buddyclient_unpublish(client, "key");
+        default:
+                return -EINVAL;
+        }
+}
+
+static void expect_scene(const struct scene *played) {
+        struct buddyclient *client;
+        struct buddyclient_range granted[RANGES], ranges[RANGES];
+        scene = played;
+        struct peer peer = peer_start(play);
+        cr_assert_eq(buddyclient_new(&client), 0);
+        cr_assert_eq(buddyclient_set_socket(client, peer.path), 0);
+        cr_assert_eq(buddyclient_connect(client), 0, "%s", buddyclient_detail(client));
+        if (scene->granted > 0)
+                cr_assert_eq(buddyclient_alloc_many(client, PAGE, scene->granted, granted), 0);
+        for (unsigned i = 0; i < RANGES; i++)
+                ranges[i] = (struct buddyclient_range){(scene->from + i) * PAGE, PAGE, 1};
+        int rc = make_call(client, ranges);
+        cr_assert_eq(rc, 0, "%d: %s", rc, buddyclient_detail(client));
+        cr_assert_eq(
+                buddyclient_publish(client, "end", ranges), 0, "%s", buddyclient_detail(client));
+        buddyclient_destroy(client);
+        peer_stop(&peer);
+}
+
+#define SCENE(name, ...)                                                                           \
+        Test(reconcile, name) {                                                                    \
+                expect_scene(&(const struct scene){__VA_ARGS__});                                  \
+        }
+
+/* ---- alloc ---- */
+
+SCENE(alloc_that_did_not_happen, .call = REQUEST_ALLOC, .named = 1, .repeated = true)
+SCENE(alloc_that_happened, .call = REQUEST_ALLOC, .named = 1, .held = {{.page = 5}},
+        .held_count = 1, .owed = 1, .repeated = true)
+SCENE(alloc_many_that_happened_in_part, .granted = 2, .call = REQUEST_ALLOC, .named = 3,
+        .held = {{0}, {1}, {5}, {6}}, .held_count = 4, .owed = 2, .repeated = true)
+SCENE(alloc_beside_what_a_peer_gave, .call = REQUEST_ALLOC, .named = 1,
+        .held = {{5, 1, true}, {.page = 6}}, .held_count = 2, .owed = 1, .repeated = true)
+
+/* ---- lookup, attach ---- */
+
+SCENE(lookup_that_did_not_happen, .call = REQUEST_LOOKUP, .repeated = true)
+SCENE(lookup_that_happened, .granted = 1, .call = REQUEST_LOOKUP, .held = {{0}, {0}},
+        .held_count = 2, .owed = 1, .repeated = true)
+SCENE(attach_that_did_not_happen, .call = REQUEST_ATTACH, .repeated = true)
+SCENE(attach_that_happened, .call = REQUEST_ATTACH, .held = {{0}}, .held_count = 1)
+SCENE(attach_of_what_is_held_that_did_not_happen, .granted = 1, .call = REQUEST_ATTACH,
+        .held = {{0}}, .held_count = 1, .repeated = true)
+SCENE(attach_of_what_is_held_that_happened, .granted = 1, .call = REQUEST_ATTACH,
+        .held = {{0}, {0}}, .held_count = 2)
+SCENE(attach_of_what_was_given_that_did_not_happen, .call = REQUEST_ATTACH, .held = {{0, 1, true}},
+        .held_count = 1, .repeated = true)
+SCENE(attach_in_another_life, .call = REQUEST_ATTACH, .held = {{0, 2, false}}, .held_count = 1,
+        .owed = 1, .repeated = true)
+
+/* ---- release ---- */
+
+SCENE(release_that_did_not_happen, .granted = 1, .call = REQUEST_RELEASE, .named = 1, .held = {{0}},
+        .held_count = 1, .repeated = true, .left = 1)
+SCENE(release_that_happened, .granted = 1, .call = REQUEST_RELEASE, .named = 1)
+SCENE(release_that_happened_and_the_block_is_a_peers_gift, .granted = 1, .call = REQUEST_RELEASE,
+        .named = 1, .held = {{0, 2, true}}, .held_count = 1)
+SCENE(release_many_that_did_not_happen, .granted = 3, .call = REQUEST_RELEASE, .named = 3,
+        .held = {{0}, {1}, {2}}, .held_count = 3, .repeated = true, .left = 3)
+SCENE(release_many_that_happened_in_part, .granted = 4, .call = REQUEST_RELEASE, .named = 4,
+        .held = {{2}, {3}}, .held_count = 2, .repeated = true, .left = 2, .left_from = 2)
+SCENE(release_many_that_happened, .granted = 4, .call = REQUEST_RELEASE, .named = 4)
+SCENE(release_of_a_gift_that_did_not_happen, .call = REQUEST_RELEASE, .named = 1,
+        .held = {{0, 1, true}}, .held_count = 1, .repeated = true, .left = 1)
+SCENE(release_of_a_gift_that_happened, .call = REQUEST_RELEASE, .named = 1)
+SCENE(release_of_what_is_held_and_given_that_did_not_happen, .granted = 1, .call = REQUEST_RELEASE,
+        .named = 1, .held = {{0}, {0, 1, true}}, .held_count = 2, .repeated = true, .left = 1)
+SCENE(release_of_what_is_held_and_given_that_happened, .granted = 1, .call = REQUEST_RELEASE,
+        .named = 1, .held = {{0, 1, true}}, .held_count = 1)
+
+/* ---- give ---- */
+
+SCENE(give_that_did_not_happen, .granted = 1, .call = REQUEST_GIVE, .named = 1, .held = {{0}},
+        .held_count = 1, .repeated = true, .left = 1)
+SCENE(give_that_happened, .granted = 1, .call = REQUEST_GIVE, .named = 1)
+SCENE(give_many_that_happened_in_part, .granted = 4, .call = REQUEST_GIVE, .named = 3, .from = 1,
+        .held = {{0}, {3}}, .held_count = 2, .repeated = true, .left = 1, .left_from = 3)
+SCENE(give_of_a_gift_that_did_not_happen, .call = REQUEST_GIVE, .named = 1, .held = {{0, 1, true}},
+        .held_count = 1, .repeated = true, .left = 1)
+SCENE(give_of_a_gift_that_happened, .call = REQUEST_GIVE, .named = 1)
+
+/* ---- What may be done twice ---- */
+
+SCENE(publish_is_repeated, .granted = 1, .call = REQUEST_PUBLISH, .held = {{0}}, .held_count = 1,
+        .repeated = true)
+SCENE(unpublish_is_repeated, .call = REQUEST_UNPUBLISH, .repeated = true)
+SCENE(unpublish_that_happened, .call = REQUEST_UNPUBLISH, .repeated = true, .refused = true)
+SCENE(find_is_repeated, .call = REQUEST_FIND, .repeated = true)
+
+/* ---- Nothing under way but what may be done twice ---- */
+
+SCENE(a_grant_that_nobody_knows_of_goes_back, .call = REQUEST_FIND, .held = {{3}, {4}},
+        .held_count = 2, .owed = 2, .repeated = true)
+SCENE(gifts_stay, .call = REQUEST_FIND, .held = {{3, 1, true}}, .held_count = 1, .repeated = true)
