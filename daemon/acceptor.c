@@ -51,7 +51,7 @@ static struct worker *acceptor_choose(struct acceptor *acceptor) {
 
 /* Takes fd unless descriptors have run out. */
 static int acceptor_hand_over(struct acceptor *acceptor, int fd) {
-        struct arrival *arrival = malloc(sizeof(*arrival));
+        struct arrival *arrival = calloc(1, sizeof(*arrival));
         if (!arrival)
                 return -ENOMEM;
         int error = peer_identify(fd, &arrival->peer);
@@ -66,9 +66,7 @@ static int acceptor_hand_over(struct acceptor *acceptor, int fd) {
                 return 0;
         }
         arrival->fd = fd;
-        struct worker *worker = acceptor_choose(acceptor);
-        atomic_fetch_add(&worker->connection_count, 1);
-        worker_give(worker, arrival);
+        worker_give(acceptor_choose(acceptor), arrival);
         return 0;
 }
 

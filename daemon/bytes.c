@@ -32,31 +32,44 @@ int settings_parse_bytes(const char *text, uint64_t *bytes) {
         return 0;
 }
 
-const char *bytes_exact(uint64_t bytes, char text[static BYTES_TEXT]) {
+/* Divides by 1024 as often as it can, and says how often. */
+static unsigned bytes_divide(uint64_t *bytes) {
         unsigned unit = 0;
-        while (unit < strlen(suffixes) && bytes && bytes % 1024 == 0) {
-                bytes /= 1024;
+        while (unit < strlen(suffixes) && *bytes && *bytes % 1024 == 0) {
+                *bytes /= 1024;
                 unit++;
         }
-        char suffix[2] = {unit ? suffixes[unit - 1] : '\0', '\0'};
-        snprintf(text, BYTES_TEXT, "%" PRIu64 "%s", bytes, suffix);
-        return text;
+        return unit;
 }
 
-const char *bytes_rounded(uint64_t bytes, char text[static BYTES_TEXT]) {
+struct bytes_text bytes_exact(uint64_t bytes) {
+        struct bytes_text out;
+        unsigned unit = bytes_divide(&bytes);
+        char suffix[2] = {unit ? suffixes[unit - 1] : '\0', '\0'};
+        snprintf(out.text, sizeof(out.text), "%" PRIu64 "%s", bytes, suffix);
+        return out;
+}
+
+struct bytes_text bytes_whole(uint64_t bytes) {
+        struct bytes_text out;
+        unsigned unit = bytes_divide(&bytes);
+        if (unit)
+                snprintf(out.text, sizeof(out.text), "%" PRIu64 " %ciB", bytes, suffixes[unit - 1]);
+        else
+                snprintf(out.text, sizeof(out.text), "%" PRIu64 " bytes", bytes);
+        return out;
+}
+
+struct bytes_text bytes_rounded(uint64_t bytes) {
+        struct bytes_text out;
         unsigned unit = 0;
         while (unit < strlen(suffixes) && bytes >> (10 * (unit + 1)))
                 unit++;
-        if (unit == 0) {
-                snprintf(text, BYTES_TEXT, "%" PRIu64 " bytes", bytes);
-                return text;
-        }
         uint64_t whole = bytes >> (10 * unit);
-        uint64_t tenths = ((bytes >> (10 * (unit - 1))) % 1024) * 10 / 1024;
-        if (tenths)
-                snprintf(text, BYTES_TEXT, "%" PRIu64 ".%" PRIu64 " %ciB", whole, tenths,
-                        suffixes[unit - 1]);
-        else
-                snprintf(text, BYTES_TEXT, "%" PRIu64 " %ciB", whole, suffixes[unit - 1]);
-        return text;
+        uint64_t tenths = unit ? ((bytes >> (10 * (unit - 1))) % 1024) * 10 / 1024 : 0;
+        if (tenths == 0)
+                return bytes_whole(whole << (10 * unit));
+        snprintf(out.text, sizeof(out.text), "%" PRIu64 ".%" PRIu64 " %ciB", whole, tenths,
+                suffixes[unit - 1]);
+        return out;
 }

@@ -1,6 +1,7 @@
 /* The config file. libinih splits the lines into keys and values; what it would silently cut, join or
  * skip (long lines, long or empty sections, indented lines, zero bytes) is looked at here before it
  * gets to see a line. */
+#include <assert.h>
 #include <errno.h>
 #include <ini.h>
 #include <stdarg.h>
@@ -11,6 +12,8 @@
 #include "log.h"
 #include "settings_source.h"
 
+#define SECTION_KEYS_MAX 16 /* more than any section has */
+
 struct config_reader {
         FILE *file;
         unsigned line;
@@ -19,6 +22,12 @@ struct config_reader {
         struct settings_source *source;
         enum setting_scope scope; /* of the section that the line is in; 0: none yet */
         bool daemon_section_seen;
+        struct {
+                const struct setting_key *key;
+                unsigned line;
+        } seen[SECTION_KEYS_MAX]; /* in this section */
+        size_t seen_count;
+        int read_error;      /* errno of a read that failed */
         unsigned fault_line; /* 0: none */
         char fault[SOURCE_FAULT_BYTES + 128];
 };
@@ -63,6 +72,7 @@ static void config_begin_section(struct config_reader *reader, const char *line)
                 return;
         }
         char name[256];
+        reader->seen_count = 0;
         snprintf(name, sizeof(name), "%.*s", (int)(end - line - 1), line + 1);
         if (strcmp(name, "buddyd") == 0) {
                 if (reader->daemon_section_seen)
@@ -84,8 +94,10 @@ static char *config_next_line(char *buffer, int buffer_bytes, void *context) {
         if (reader->fault_line)
                 return NULL;
         ssize_t length = getline(&reader->text, &reader->text_bytes, reader->file);
-        if (length < 0)
+        if (length < 0) {
+                reader->read_error = ferror(reader->file) ? errno : 0;
                 return NULL;
+        }
         reader->line++;
         char *line = reader->text;
         if (strlen(line) != (size_t)length) {
@@ -110,6 +122,18 @@ static char *config_next_line(char *buffer, int buffer_bytes, void *context) {
         return strcpy(buffer, *line ? line : "\n");
 }
 
+/* The line in which this section has the key already; 0: it has it now. */
+static unsigned config_key_before(struct config_reader *reader, const struct setting_key *key) {
+        for (size_t i = 0; i < reader->seen_count; i++) {
+                if (reader->seen[i].key == key)
+                        return reader->seen[i].line;
+        }
+        assert(reader->seen_count < SECTION_KEYS_MAX);
+        reader->seen[reader->seen_count].key = key;
+        reader->seen[reader->seen_count++].line = reader->line;
+        return 0;
+}
+
 /* Called by libinih for each key; false makes it remember the line, which is done here already. */
 static int config_take(void *context, const char *section, const char *name, const char *value) {
         (void)section;
@@ -126,6 +150,12 @@ static int config_take(void *context, const char *section, const char *name, con
                 setting_key_list(reader->scope, list, sizeof(list));
                 config_refuse(reader, "there is no key '%.64s' in %s; there are %s", name,
                         reader->scope == SETTING_POOL ? "a pool's section" : "[buddyd]", list);
+                return 1;
+        }
+        unsigned before = config_key_before(reader, key);
+        if (before) {
+                config_refuse(reader, "'%s' is already in line %u of this section; remove one",
+                        name, before);
                 return 1;
         }
         if (strstr(value, " #") || strstr(value, "\t#")) {
@@ -152,15 +182,16 @@ static void config_parse(struct config_reader *reader) {
         } else if (result < 0) {
                 config_refuse(reader, "out of memory; free some");
         }
-        if (ferror(reader->file))
-                config_refuse(reader, "cannot read on: %s; give a file that can be read",
-                        strerror(errno));
+}
+
+static void config_refuse_file(const char *path, int error) {
+        log_error("%s: %s; give --config a file that can be read", path, strerror(error));
 }
 
 int config_read(const char *path, struct settings_source *out) {
         FILE *file = fopen(path, "re");
         if (!file) {
-                log_error("%s: %s; give --config a file that can be read", path, strerror(errno));
+                config_refuse_file(path, errno);
                 return -EINVAL;
         }
         struct settings_source source = {0};
@@ -168,8 +199,11 @@ int config_read(const char *path, struct settings_source *out) {
         config_parse(&reader);
         fclose(file);
         free(reader.text);
-        if (reader.fault_line) {
+        if (reader.read_error)
+                config_refuse_file(path, reader.read_error);
+        else if (reader.fault_line)
                 log_error("%s:%u: %s", path, reader.fault_line, reader.fault);
+        if (reader.read_error || reader.fault_line) {
                 settings_source_deinit(&source);
                 return -EINVAL;
         }

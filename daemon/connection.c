@@ -37,15 +37,10 @@ static void connection_drop_session(struct connection *connection) {
         connection->session = NULL;
 }
 
-void connection_close(struct connection *connection, const char *reason) {
+/* Ends everything but what can be handed on: descriptors and input. */
+static void connection_detach(struct connection *connection) {
         struct worker *worker = connection->worker;
-        if (connection->state == CONNECTION_CLOSED)
-                return;
-        if (reason)
-                log_warning("connection of pid %" PRIu32 " (uid %" PRIu32 ") closed: %s",
-                        connection->peer.pid, connection->peer.uid, reason);
         connection->state = CONNECTION_CLOSED;
-        connection_drop_session(connection);
         link_remove(&connection->in_worker);
         link_remove(&connection->in_watched);
         link_remove(&connection->in_runnable);
@@ -56,11 +51,41 @@ void connection_close(struct connection *connection, const char *reason) {
         uv_close((uv_handle_t *)&connection->socket, connection_handle_closed);
         if (connection->open_handles > 1)
                 uv_close((uv_handle_t *)&connection->process, connection_handle_closed);
+        output_deinit(&connection->output);
+        worker_lost_connection(worker);
+}
+
+void connection_close(struct connection *connection, const char *reason) {
+        if (connection->state == CONNECTION_CLOSED)
+                return;
+        if (reason)
+                log_warning("connection of pid %" PRIu32 " (uid %" PRIu32 ") closed: %s",
+                        connection->peer.pid, connection->peer.uid, reason);
+        connection_detach(connection);
+        connection_drop_session(connection);
         close(connection->fd);
         peer_deinit(&connection->peer);
-        output_deinit(&connection->output);
         free(connection->input);
-        worker_lost_connection(worker);
+}
+
+static void connection_hand_over(struct connection *connection) {
+        struct arrival *arrival = malloc(sizeof(*arrival));
+        if (!arrival) {
+                connection_close(connection, "out of memory");
+                return;
+        }
+        *arrival = (struct arrival){
+                .fd = connection->fd,
+                .peer = connection->peer,
+                .input = connection->input,
+                .input_bytes = connection->input_bytes,
+        };
+        connection_detach(connection);
+        worker_give(connection->moves_to, arrival);
+}
+
+void connection_move(struct connection *connection, struct worker *worker) {
+        connection->moves_to = worker;
 }
 
 /* ---- What the loop is asked for ---- */
@@ -213,8 +238,13 @@ static void connection_send_waiting(struct connection *connection) {
 }
 
 void connection_leave(struct connection *connection) {
-        if (connection->state != CONNECTION_CLOSED)
-                connection->state = CONNECTION_LEAVING;
+        if (connection->state == CONNECTION_CLOSED)
+                return;
+        connection->state = CONNECTION_LEAVING;
+        if (connection->worker->output_for == connection)
+                connection_flush(connection->worker);
+        else
+                connection_settle(connection);
 }
 
 void connection_reject(struct connection *connection, const char *reason) {
@@ -272,7 +302,7 @@ static size_t connection_run_one(
         if (found <= 0)
                 return 0;
         *now_ns = dispatch_run(connection, message, message_bytes);
-        return FRAME_HEADER_BYTES + message_bytes;
+        return connection->moves_to ? 0 : FRAME_HEADER_BYTES + message_bytes;
 }
 
 /* Runs what is in the worker's buffer until the turn is over, and keeps the rest. */
@@ -294,6 +324,8 @@ static void connection_run(struct connection *connection, size_t length) {
         if (used < length && connection->state < CONNECTION_PARTING)
                 connection_keep(connection, worker->input + used, length - used);
         connection_flush(worker);
+        if (connection->moves_to && connection->state != CONNECTION_CLOSED)
+                connection_hand_over(connection);
 }
 
 /* One receive, and a turn with what it brought. Bytes received; 0: none, and at the end of the stream it
@@ -377,7 +409,10 @@ int connection_new(struct worker *worker, const struct arrival *arrival) {
                 .worker = worker,
                 .peer = arrival->peer,
                 .fd = arrival->fd,
+                .input = arrival->input,
+                .input_bytes = arrival->input_bytes,
                 .accepted_ms = uv_now(&worker->loop),
+                .input_since_ms = uv_now(&worker->loop),
         };
         int error = uv_poll_init_socket(&worker->loop, &connection->socket, connection->fd);
         if (error) {

@@ -3,7 +3,8 @@
  *
  *   GREETING → OPEN → PARTING → LEAVING → CLOSED
  *
- * Any state may go to LEAVING (nothing is read any more; closes once all is sent) and to CLOSED. */
+ * Any state may go to LEAVING (nothing is read any more; closes once all is sent) and to CLOSED. One that is
+ * GREETING may move to another worker, where the session lives that it resumes, and greets there. */
 #pragma once
 
 #include <stdbool.h>
@@ -38,6 +39,7 @@ struct connection {
         struct served_pool *served; /* after hello */
         struct session *session;    /* owned; NULL before hello, after goodbye, for an observer */
         struct session *parting;    /* whose reclaim we wait for; the worker's */
+        struct worker *moves_to;    /* goes there, with the request that is being run; NULL */
         struct output output;
         uint8_t *input; /* owned; received and not run */
         size_t input_bytes;
@@ -49,7 +51,7 @@ struct connection {
         uv_poll_t socket, process;
 };
 
-/* Starts serving; takes the descriptors. 0 or -errno, with nothing left behind. */
+/* Starts serving; takes descriptors and input. 0 or -errno, with nothing taken or left behind. */
 int connection_new(struct worker *worker, const struct arrival *arrival);
 
 /* Encodes a reply. It is sent at the end of the turn. */
@@ -62,11 +64,15 @@ void connection_reply_with(
 /* Sends what was encoded for whoever it was encoded for. */
 void connection_flush(struct worker *worker);
 
-/* Nothing is read from it any more; closed once all is sent. */
+/* Sends what was encoded; nothing is read from it any more, and it is closed once all is sent. */
 void connection_leave(struct connection *connection);
 
 /* Not a client of ours: tells it and us why, once, and leaves. */
 void connection_reject(struct connection *connection, const char *reason);
+
+/* The request that is being run is the other worker's to run: hands the connection over at the end of the
+ * turn, with this request and all behind it. */
+void connection_move(struct connection *connection, struct worker *worker);
 
 /* All that it held is returned: answers the goodbye of this id and leaves. */
 void connection_farewell(struct connection *connection, uint64_t id);

@@ -38,3 +38,6 @@ enum status call_refuse_block(struct call *call, int error, struct block block);
 
 /* Memory came back: serves waiters. */
 void call_freed(struct call *call);
+
+/* Refuses, unless the peer is root or the daemon's user. */
+enum status call_admit_operator(struct call *call);

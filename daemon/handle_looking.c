@@ -32,6 +32,7 @@ static void stats_sizes(
         stats->resident_bytes = store_resident_bytes(served->store);
         stats->clients = served->clients;
         stats->waiters = waiters_count(&served->waiters);
+        stats->orphans = served->orphans;
         stats->restarts = served->store->restarts;
 }
 
@@ -153,6 +154,7 @@ enum status handle_holds(struct call *call) {
                                 .length = page_bytes << hold->block.order,
                                 .generation = hold->block.generation},
                         .session = hold->session,
+                        .given = hold->given,
                         .age_seconds = hold->age_s,
                         .key = hold->key,
                 };
@@ -168,8 +170,11 @@ enum status handle_holds(struct call *call) {
 
 /* ---- check ---- */
 
-/* The only request for which all others stand still. */
+/* The only request for which all others stand still, so it is not for everybody. */
 enum status handle_check(struct call *call) {
+        enum status status = call_admit_operator(call);
+        if (status != STATUS_OK)
+                return status;
         struct serving *serving = call->worker->serving;
         struct pool_check_report *report = &call->worker->scratch->report;
         barrier_claim(&serving->barrier);

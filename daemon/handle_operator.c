@@ -8,7 +8,7 @@
 #include "connection.h"
 #include "worker.h"
 
-static enum status operator_admit(struct call *call) {
+enum status call_admit_operator(struct call *call) {
         uint32_t uid = call->connection->peer.uid;
         if (uid == 0 || uid == getuid())
                 return STATUS_OK;
@@ -23,7 +23,7 @@ enum status handle_hold(struct call *call) {
         uint64_t length = call->request->hold.length;
         struct block block;
         unsigned order;
-        enum status status = operator_admit(call);
+        enum status status = call_admit_operator(call);
         if (status == STATUS_OK)
                 status = call_order(call, length, &order);
         if (status != STATUS_OK)
@@ -71,7 +71,7 @@ static const struct pool_hold *unhold_find(
 enum status handle_unhold(struct call *call) {
         struct served_pool *served = call->served;
         uint64_t offset = call->request->unhold.offset;
-        enum status status = operator_admit(call);
+        enum status status = call_admit_operator(call);
         if (status != STATUS_OK)
                 return status;
         const struct pool_hold *hold = NULL, *other = NULL;

@@ -5,8 +5,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "bytes.h"
 #include "session.h"
-#include "size_text.h"
 #include "wait.h"
 #include "worker.h"
 
@@ -18,10 +18,10 @@ enum status call_order(struct call *call, uint64_t length, unsigned *order) {
         int error = pool_order_for(call->served->pool, length, order);
         if (error == -E2BIG) {
                 uint64_t pages = pool_pages_max(call->served->pool);
-                struct size_text most = size_text(call->served->page_bytes << log2_floor(pages));
+                struct bytes_text most = bytes_whole(call->served->page_bytes << log2_floor(pages));
                 return call_refuse(call, STATUS_TOO_BIG,
                         "%s is longer than this pool can ever grant: at most %s",
-                        size_text(length).text, most.text);
+                        bytes_whole(length).text, most.text);
         }
         if (error)
                 return call_refuse(call, STATUS_INVALID, "a range has at least one byte");
@@ -79,7 +79,7 @@ enum status call_refuse_block(struct call *call, int error, struct block block) 
         case -EINVAL:
                 return call_refuse(call, STATUS_INVALID,
                         "no range of %s was granted at offset %" PRIu64,
-                        size_text(call->served->page_bytes << block.order).text, offset);
+                        bytes_whole(call->served->page_bytes << block.order).text, offset);
         case -ENOSPC:
                 return call_refuse(call, STATUS_NO_SPACE, "the table of shared holds is full");
         default:

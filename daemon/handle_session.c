@@ -8,6 +8,7 @@
 
 #include "connection.h"
 #include "log.h"
+#include "orphans.h"
 #include "serving.h"
 #include "session.h"
 
@@ -43,27 +44,34 @@ static enum status hello_check(struct call *call, const struct request_hello *he
                         call, STATUS_INVALID, "a name has at most %u bytes", LEDGER_NAME_BYTES - 1);
         if (!name_is_printable(hello->name))
                 return call_refuse(call, STATUS_INVALID, "a name has no control characters");
-        if (hello->token)
-                return call_refuse(
-                        call, STATUS_NOT_FOUND, "session %" PRIu32 " is gone", hello->session);
+        if (hello->token && hello->access == ACCESS_OBSERVER)
+                return call_refuse(call, STATUS_INVALID, "an observer has no session to resume");
         return STATUS_OK;
 }
 
-static enum status hello_open_session(
-        struct call *call, struct served_pool *served, struct pool_session_identity *identity) {
+/* Room for the token of the reply. */
+static uint8_t *hello_token(struct call *call) {
+        return (uint8_t *)call->worker->scratch->places;
+}
+
+/* ---- A new session ---- */
+
+static enum status hello_open(struct call *call, struct served_pool *served) {
         const struct request_hello *hello = &call->request->hello;
         const struct peer *peer = &call->connection->peer;
-        *identity = (struct pool_session_identity){
+        uint8_t *token = hello_token(call);
+        struct pool_session_identity identity = {
                 .pid = peer->pid,
                 .uid = peer->uid,
                 .gid = peer->gid,
                 .start_time = peer->start_time,
                 .read_only = hello->access == ACCESS_READ_ONLY,
         };
-        memcpy(identity->name, hello->name, strlen(hello->name));
-        if (getrandom(identity->token, sizeof(identity->token), 0) != sizeof(identity->token))
+        memcpy(identity.name, hello->name, strlen(hello->name));
+        if (getrandom(token, MESSAGE_TOKEN_BYTES, 0) != MESSAGE_TOKEN_BYTES)
                 return call_refuse(call, STATUS_BUSY, "no random bytes for a token");
-        int error = session_open(call->connection, served, identity, &call->connection->session);
+        memcpy(identity.token, token, MESSAGE_TOKEN_BYTES);
+        int error = session_open(call->connection, served, &identity, &call->connection->session);
         if (error == -EAGAIN)
                 return call_refuse(call, STATUS_BUSY, "all %u sessions of this pool are in use",
                         LEDGER_SESSIONS - 2);
@@ -72,7 +80,97 @@ static enum status hello_open_session(
         return STATUS_OK;
 }
 
-static void hello_reply(struct call *call, const uint8_t *token) {
+/* ---- An earlier session ---- */
+
+/* Takes as long for a token that is nearly right as for any other. */
+static bool token_equal(const uint8_t *a, const uint8_t *b) {
+        unsigned different = 0;
+        for (size_t i = 0; i < MESSAGE_TOKEN_BYTES; i++)
+                different |= (unsigned)(a[i] ^ b[i]);
+        return different == 0;
+}
+
+static bool process_equal(const struct peer *peer, const struct pool_session_identity *identity) {
+        bool time_known = peer->start_time != 0 && identity->start_time != 0;
+        return peer->pid == identity->pid &&
+               (!time_known || peer->start_time == identity->start_time);
+}
+
+static enum status resume_gone(struct call *call) {
+        return call_refuse(call, STATUS_NOT_FOUND,
+                "session %" PRIu32 " is gone: its ranges were returned",
+                call->request->hello.session);
+}
+
+/* Whoever shows the token is that client, but for what a token that leaked would show. */
+static enum status resume_check(struct call *call, const struct pool_session_info *info) {
+        const struct request_hello *hello = &call->request->hello;
+        const struct pool_session_identity *identity = &info->identity;
+        const struct peer *peer = &call->connection->peer;
+        if (info->state != SESSION_LIVE || !token_equal(hello->token, identity->token))
+                return resume_gone(call);
+        if (peer->uid != identity->uid)
+                return call_refuse(call, STATUS_DENIED,
+                        "session %" PRIu32 " is another user's, not uid %" PRIu32 "'s",
+                        info->session, peer->uid);
+        if (!process_equal(peer, identity))
+                return call_refuse(call, STATUS_DENIED,
+                        "session %" PRIu32 " is another process's, not pid %" PRIu32 "'s",
+                        info->session, peer->pid);
+        if ((hello->access == ACCESS_READ_ONLY) != identity->read_only ||
+                strcmp(hello->name, identity->name) != 0)
+                return call_refuse(call, STATUS_DENIED,
+                        "session %" PRIu32 " was opened under another name or access",
+                        info->session);
+        return STATUS_OK;
+}
+
+/* On the session's own worker, so nothing happens to it meanwhile. */
+static enum status resume_here(
+        struct call *call, struct served_pool *served, const struct pool_session_info *info) {
+        struct connection *connection = call->connection;
+        struct session *session = served_pool_presence(served, info->session)->session;
+        int error = 0;
+        if (session)
+                session_rebind(session, connection);
+        else
+                error = orphan_resume(connection, served, info, &session);
+        if (error == -ENOENT)
+                return resume_gone(call);
+        if (error)
+                return call_refuse(call, STATUS_NO_SPACE, "the daemon is out of memory");
+        connection->session = session;
+        memcpy(hello_token(call), info->identity.token, MESSAGE_TOKEN_BYTES);
+        log_info("client %" PRIu32 " '%s' (pid %" PRIu32 ", uid %" PRIu32 ") resumed %.3f ms "
+                 "after the daemon's start: holds %" PRIu64 " ranges, %" PRIu64 " bytes",
+                session->id, session->name, session->pid, session->uid,
+                (double)(worker_clock_ns() - call->worker->serving->started_ns) / 1e6,
+                info->held_ranges, info->held_bytes);
+        return STATUS_OK;
+}
+
+static enum status hello_resume(struct call *call, struct served_pool *served) {
+        uint32_t session = call->request->hello.session;
+        struct pool_session_info info;
+        if (session == SESSION_OPERATOR || pool_session_info(served->pool, session, &info) != 0)
+                return resume_gone(call);
+        enum status status = resume_check(call, &info);
+        if (status != STATUS_OK)
+                return status;
+        uint32_t worker = atomic_load_explicit(
+                &served_pool_presence(served, session)->worker, memory_order_acquire);
+        if (worker == 0)
+                return resume_gone(call);
+        if (worker - 1 == call->worker->index)
+                return resume_here(call, served, &info);
+        connection_move(call->connection, &call->worker->serving->workers[worker - 1]);
+        call->reply.kind = REPLY_NONE;
+        return STATUS_OK;
+}
+
+/* ---- hello ---- */
+
+static void hello_reply(struct call *call) {
         static const uint32_t descriptors[] = {DESCRIPTOR_SEGMENT};
         const struct served_pool *served = call->connection->served;
         const struct session *session = call->connection->session;
@@ -81,10 +179,11 @@ static void hello_reply(struct call *call, const uint8_t *token) {
         call->reply.welcome = (struct reply_welcome){
                 .version = PROTOCOL_VERSION,
                 .session = session ? session->id : 0,
-                .token = token,
+                .token = session ? hello_token(call) : NULL,
                 .page_bytes = served->page_bytes,
                 .size_bytes = pool_pages(served->pool) * served->page_bytes,
                 .max_size_bytes = pool_pages_max(served->pool) * served->page_bytes,
+                .resumed = session && call->request->hello.token,
                 .descriptors = descriptors,
                 .descriptor_count = session ? 1 : 0,
         };
@@ -102,20 +201,15 @@ enum status handle_hello(struct call *call) {
         if (!served)
                 return call_refuse(call, STATUS_NOT_FOUND, "no pool '%.64s' here", hello->pool);
 
-        struct pool_session_identity identity;
-        bool observer = hello->access == ACCESS_OBSERVER;
-        if (!observer)
-                status = hello_open_session(call, served, &identity);
-        if (status != STATUS_OK)
+        if (hello->token)
+                status = hello_resume(call, served);
+        else if (hello->access != ACCESS_OBSERVER)
+                status = hello_open(call, served);
+        if (status != STATUS_OK || call->connection->moves_to)
                 return status;
         call->connection->served = served;
         call->connection->state = CONNECTION_OPEN;
-        uint8_t *token = NULL;
-        if (!observer) {
-                token = (uint8_t *)call->worker->scratch->places;
-                memcpy(token, identity.token, MESSAGE_TOKEN_BYTES);
-        }
-        hello_reply(call, token);
+        hello_reply(call);
         return STATUS_OK;
 }
 

@@ -13,6 +13,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "fd_store.h"
 #include "lock.h"
 #include "log.h"
 
@@ -76,7 +77,8 @@ static int listener_name(struct listener *listener) {
 
 /* 1: inherited; 0: nothing was passed. */
 static int listener_inherit(struct listener *listener) {
-        int count = sd_listen_fds(1);
+        int fd = -1;
+        int count = fd_store_passed_sockets(&fd);
         if (count < 0) {
                 log_error("cannot take over the service manager's socket: %s; mend LISTEN_FDS",
                         strerror(-count));
@@ -90,13 +92,13 @@ static int listener_inherit(struct listener *listener) {
                         count);
                 return -EINVAL;
         }
-        if (sd_is_socket(SD_LISTEN_FDS_START, AF_UNIX, SOCK_STREAM, 1) <= 0) {
+        if (sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) <= 0) {
                 log_error("what the service manager passes is not a listening stream socket of the "
                           "Unix family; use "
                           "ListenStream=PATH and Accept=no in buddyd.socket");
                 return -EINVAL;
         }
-        listener->fd = SD_LISTEN_FDS_START;
+        listener->fd = fd;
         int error = listener_name(listener);
         return error ? error : 1;
 }

@@ -1,10 +1,12 @@
 /* The life of the daemon: settings, socket, pools, serving, and the same backwards. */
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bytes.h"
@@ -26,6 +28,7 @@ struct daemon {
         struct listener listener;
         struct store **stores;
         size_t store_count;
+        uint64_t started_ns; /* monotonic clock */
 };
 
 /* A client costs a few descriptors; the soft limit is for programs that use select(2). */
@@ -44,15 +47,34 @@ static void ignore_signals(void) {
         signal(SIGXFSZ, SIG_IGN);
 }
 
+static uint64_t clock_ns(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void log_take_over(const struct store *store, const char *size) {
+        uint64_t held[ORDER_COUNT], ranges = 0, bytes = 0;
+        pool_held_blocks(store->pool, held);
+        for (unsigned order = 0; order < ORDER_COUNT; order++) {
+                ranges += held[order];
+                bytes += held[order] * (store->settings.page_bytes << order);
+        }
+        unsigned sessions = 0;
+        for (uint32_t at = 0; (at = pool_session_next(store->pool, at)) != 0;)
+                sessions += at != SESSION_OPERATOR;
+        log_notice("pool '%s' of %s taken over from an earlier daemon: %u sessions, %" PRIu64
+                   " ranges, %" PRIu64 " bytes in %.3f ms; restarts so far: %" PRIu64,
+                store->settings.name, size, sessions, ranges, bytes,
+                (double)store->opening_ns / 1e6, store->restarts);
+}
+
 static void log_store(const struct store *store) {
-        char size[BYTES_TEXT];
-        bytes_rounded(store->settings.size_bytes, size);
+        struct bytes_text size = bytes_rounded(store->settings.size_bytes);
         if (store->taken_over)
-                log_notice(
-                        "pool '%s' of %s taken over from an earlier daemon; restarts so far: %llu",
-                        store->settings.name, size, (unsigned long long)store->restarts);
+                log_take_over(store, size.text);
         else
-                log_notice("pool '%s' of %s made", store->settings.name, size);
+                log_notice("pool '%s' of %s made", store->settings.name, size.text);
 }
 
 static int daemon_open_stores(struct daemon *daemon) {
@@ -63,12 +85,15 @@ static int daemon_open_stores(struct daemon *daemon) {
                 return -ENOMEM;
         }
         for (size_t i = 0; i < settings->pool_count; i++) {
+                uint64_t began_ns = clock_ns();
                 int error = store_open(&settings->pools[i], settings->reset, &daemon->stores[i]);
                 if (error)
                         return error;
                 daemon->store_count++;
-                log_store(daemon->stores[i]);
+                daemon->stores[i]->opening_ns = clock_ns() - began_ns;
         }
+        for (size_t i = 0; i < settings->pool_count; i++)
+                log_store(daemon->stores[i]);
         return 0;
 }
 
@@ -99,8 +124,14 @@ static int daemon_serve(struct daemon *daemon) {
         if (error)
                 return error;
         ready_daemon = daemon;
-        error = server_run(&daemon->settings, daemon->stores, daemon->store_count,
-                daemon->listener.fd, daemon_ready);
+        struct server_start start = {
+                .stores = daemon->stores,
+                .store_count = daemon->store_count,
+                .listen_fd = daemon->listener.fd,
+                .started_ns = daemon->started_ns,
+                .ready = daemon_ready,
+        };
+        error = server_run(&daemon->settings, &start);
         stop_watch(); /* the server gave the signals back: a second one must not cut the cleaning up short */
         sd_notify(0, "STOPPING=1");
         return error;
@@ -119,7 +150,7 @@ static int daemon_run(struct daemon *daemon) {
 }
 
 int main(int argc, char **argv) {
-        struct daemon daemon = {0};
+        struct daemon daemon = {.started_ns = clock_ns()};
         switch (settings_load(argc, argv, &daemon.settings)) {
         case SETTINGS_EXIT_DONE:
                 return EXIT_DONE;

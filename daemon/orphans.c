@@ -1,4 +1,4 @@
-/* See orphans.h. */
+/* See orphans.h. An orphan is freed by its handle's close callback, or at once if it has none. */
 #include "orphans.h"
 
 #include <errno.h>
@@ -11,74 +11,144 @@
 #include "serving.h"
 #include "session.h"
 
+#define RECLAIM_BEFORE_READY_NS UINT64_C(50000000) /* clients that live are waiting */
+
 struct orphan {
         struct link in_orphans;
-        uv_poll_t process;
-        int pidfd; /* owned */
-        struct serving *serving;
+        struct worker *worker;
         struct served_pool *served;
         struct pool_session_info info;
+        int pidfd; /* owned; -1: the process cannot be watched */
+        bool watched;
+        union {
+                uv_handle_t handle;
+                uv_poll_t process;
+                uv_timer_t grace; /* of a process that cannot be seen */
+        } watch;
 };
 
-static void orphan_closed(uv_handle_t *process) {
-        free(LINK_OWNER(process, struct orphan, process));
+static void orphan_closed(uv_handle_t *handle) {
+        free(LINK_OWNER(handle, struct orphan, watch));
 }
 
 static void orphan_close(struct orphan *orphan) {
+        served_pool_presence(orphan->served, orphan->info.session)->orphan = NULL;
+        atomic_fetch_sub_explicit(&orphan->served->orphans, 1, memory_order_relaxed);
         link_remove(&orphan->in_orphans);
-        uv_close((uv_handle_t *)&orphan->process, orphan_closed);
-        close(orphan->pidfd);
+        bool watched = orphan->watched;
+        int pidfd = orphan->pidfd;
+        if (watched)
+                uv_close(&orphan->watch.handle, orphan_closed);
+        else
+                free(orphan);
+        if (pidfd >= 0)
+                close(pidfd);
 }
 
-static void orphan_died(uv_poll_t *process, int status, int events) {
-        (void)status;
-        (void)events;
-        struct orphan *orphan = LINK_OWNER(process, struct orphan, process);
-        if (session_adopt(&orphan->serving->workers[0], orphan->served, &orphan->info) != 0)
+/* ---- The end of one that did not come back ---- */
+
+static void orphan_end(struct orphan *orphan, const char *ending) {
+        if (session_adopt(orphan->worker, orphan->served, &orphan->info, ending) != 0)
                 log_error("out of memory: what session %" PRIu32
                           " holds is returned at the next start",
                         orphan->info.session);
         orphan_close(orphan);
 }
 
-/* Takes pidfd. */
-static int orphan_new(struct serving *serving, struct served_pool *served,
+static void orphan_died(uv_poll_t *process, int status, int events) {
+        (void)status;
+        (void)events;
+        orphan_end(LINK_OWNER(process, struct orphan, watch), "is gone");
+}
+
+static void orphan_stayed_away(uv_timer_t *grace) {
+        orphan_end(LINK_OWNER(grace, struct orphan, watch),
+                "cannot be seen and did not come back in time");
+}
+
+/* ---- Its coming back ---- */
+
+int orphan_resume(struct connection *connection, struct served_pool *served,
+        const struct pool_session_info *info, struct session **out) {
+        struct orphan *orphan = served_pool_presence(served, info->session)->orphan;
+        if (!orphan)
+                return -ENOENT;
+        int error = session_reopen(connection, served, info, out);
+        if (!error)
+                orphan_close(orphan);
+        return error;
+}
+
+/* ---- Finding them ---- */
+
+/* Takes pidfd; -1: there is none. */
+static struct orphan *orphan_new(struct worker *worker, struct served_pool *served,
         const struct pool_session_info *info, int pidfd) {
         struct orphan *orphan = malloc(sizeof(*orphan));
         if (!orphan) {
-                close(pidfd);
-                return -ENOMEM;
+                if (pidfd >= 0)
+                        close(pidfd);
+                return NULL;
         }
-        *orphan = (struct orphan){
-                .pidfd = pidfd, .serving = serving, .served = served, .info = *info};
-        int error = uv_poll_init(&serving->workers[0].loop, &orphan->process, pidfd);
-        if (error) {
-                close(pidfd);
-                free(orphan);
+        *orphan =
+                (struct orphan){.worker = worker, .served = served, .info = *info, .pidfd = pidfd};
+        list_append(&worker->orphans, &orphan->in_orphans);
+        struct presence *presence = served_pool_presence(served, info->session);
+        presence->orphan = orphan;
+        atomic_store_explicit(&presence->worker, worker->index + 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&served->orphans, 1, memory_order_relaxed);
+        return orphan;
+}
+
+static int orphan_watch(struct orphan *orphan) {
+        uv_loop_t *loop = &orphan->worker->loop;
+        int error = uv_poll_init(loop, &orphan->watch.process, orphan->pidfd);
+        if (error)
                 return error;
-        }
-        list_append(&serving->orphans, &orphan->in_orphans);
-        return uv_poll_start(&orphan->process, UV_READABLE, orphan_died);
+        orphan->watched = true;
+        return uv_poll_start(&orphan->watch.process, UV_READABLE, orphan_died);
+}
+
+static void orphan_give_time(struct orphan *orphan) {
+        uv_loop_t *loop = &orphan->worker->loop;
+        const struct pool_settings *settings = &orphan->served->store->settings;
+        uv_update_time(loop);
+        uv_timer_init(loop, &orphan->watch.grace);
+        orphan->watched = true;
+        uv_timer_start(&orphan->watch.grace, orphan_stayed_away,
+                (uint64_t)settings->grace_seconds * 1000, 0);
+}
+
+/* One whose process may live. */
+static int orphan_keep(struct worker *worker, struct served_pool *served,
+        const struct pool_session_info *info, int pidfd) {
+        struct orphan *orphan = orphan_new(worker, served, info, pidfd);
+        if (!orphan)
+                return -ENOMEM;
+        if (pidfd >= 0)
+                return orphan_watch(orphan);
+        if (info->identity.pid == 0)
+                orphan_give_time(orphan);
+        return 0;
 }
 
 static int orphan_judge(
-        struct serving *serving, struct served_pool *served, const struct pool_session_info *info) {
+        struct worker *worker, struct served_pool *served, const struct pool_session_info *info) {
         const struct pool_session_identity *identity = &info->identity;
-        int pidfd, error = -ESRCH;
-        if (info->state != SESSION_CLOSING) {
-                if (identity->pid == 0)
-                        return 0; /* whether it lives cannot be seen from here */
-                error = process_open(identity->pid, identity->start_time, &pidfd);
-        }
+        if (info->state == SESSION_CLOSING)
+                return session_adopt(worker, served, info, "was ending already");
+        if (store_is_of_earlier_boot(served->store))
+                return session_adopt(worker, served, info, "ended with the system's last boot");
+        int pidfd = -1;
+        int error =
+                identity->pid == 0 ? 0 : process_open(identity->pid, identity->start_time, &pidfd);
         if (error == -ESRCH)
-                return session_adopt(&serving->workers[0], served, info);
-        if (error) {
+                return session_adopt(worker, served, info, "died while no daemon ran");
+        if (error)
                 log_warning("cannot watch pid %" PRIu32
-                            " (%s): what it holds in pool %s stays held",
+                            " (%s): what it holds in pool %s stays held unless it comes back",
                         identity->pid, strerror(-error), served->store->settings.name);
-                return 0;
-        }
-        return orphan_new(serving, served, info, pidfd);
+        return orphan_keep(worker, served, info, pidfd);
 }
 
 static int orphans_adopt_pool(struct serving *serving, struct served_pool *served) {
@@ -88,26 +158,33 @@ static int orphans_adopt_pool(struct serving *serving, struct served_pool *serve
                 if (session == SESSION_OPERATOR ||
                         pool_session_info(served->pool, session, &info) != 0)
                         continue;
-                int error = orphan_judge(serving, served, &info);
+                struct worker *worker = &serving->workers[session % serving->worker_count];
+                int error = orphan_judge(worker, served, &info);
                 if (error)
                         return error;
         }
+        store_stamp_boot(served->store);
         return 0;
 }
 
+static void orphans_reclaim(struct worker *worker, uint64_t until_ns) {
+        while (link_used(&worker->reclaims) && worker_clock_ns() < until_ns)
+                session_reclaim(LINK_OWNER(worker->reclaims.next, struct session, in_reclaims));
+}
+
 int orphans_adopt(struct serving *serving) {
+        uint64_t until_ns = worker_clock_ns() + RECLAIM_BEFORE_READY_NS;
         for (size_t i = 0; i < serving->pool_count; i++) {
                 int error = orphans_adopt_pool(serving, &serving->pools[i]);
                 if (error)
                         return error;
         }
-        struct link *reclaims = &serving->workers[0].reclaims;
-        while (link_used(reclaims))
-                session_reclaim(LINK_OWNER(reclaims->next, struct session, in_reclaims));
+        for (unsigned i = 0; i < serving->worker_count; i++)
+                orphans_reclaim(&serving->workers[i], until_ns);
         return 0;
 }
 
-void orphans_forget(struct serving *serving) {
-        while (link_used(&serving->orphans))
-                orphan_close(LINK_OWNER(serving->orphans.next, struct orphan, in_orphans));
+void orphans_forget(struct worker *worker) {
+        while (link_used(&worker->orphans))
+                orphan_close(LINK_OWNER(worker->orphans.next, struct orphan, in_orphans));
 }

@@ -1,12 +1,26 @@
-/* Sessions that a predecessor of this daemon left: those whose process has died are returned, those
- * whose process lives keep what they hold, and its end is watched. */
+/* Sessions that an earlier daemon left and whose clients have not come back yet. What dead ones held is
+ * returned; those whose process lives keep what they hold until they resume, and their process's end is
+ * watched. Where it cannot be seen, a grace period decides.
+ *
+ * Each orphan belongs to one worker, whose loop watches it and whose thread alone resumes it: a client that
+ * comes back and the end of its process meet in one thread. */
 #pragma once
 
-struct serving;
+#include "core/pool.h"
 
-/* Looks through all pools before the workers run. What dead ones held has been returned when this
- * returns. 0 or -ENOMEM. */
+struct connection;
+struct served_pool;
+struct serving;
+struct session;
+struct worker;
+
+/* Looks through all pools before the workers run, and returns what dead ones held; what takes long goes on
+ * when they run. 0; -ENOMEM or another -errno. */
 int orphans_adopt(struct serving *serving);
 
-/* Stops watching; on worker 0 when it ends, or before it ran. */
-void orphans_forget(struct serving *serving);
+/* The client of an orphan has come back: it is one no more. On its worker. 0; -ENOENT: it is none; -ENOMEM. */
+int orphan_resume(struct connection *connection, struct served_pool *served,
+        const struct pool_session_info *info, struct session **out);
+
+/* Stops watching those of a worker; on its thread, or while it does not run. */
+void orphans_forget(struct worker *worker);

@@ -57,8 +57,11 @@ int process_open(uint32_t pid, uint64_t start_time, int *pidfd) {
         /* Read after the pidfd was opened: if they agree, it is that process's. */
         uint64_t found;
         int error = process_start_time(pid, &found);
-        if (!error && (found != start_time || process_ended(fd)))
+        bool another = !error && start_time != 0 && found != start_time;
+        if (another || process_ended(fd))
                 error = -ESRCH;
+        else if (error == -ESRCH || error == -EACCES)
+                error = 0; /* hidden from us by /proc's mount options, but it is there */
         if (error) {
                 close(fd);
                 return error;
@@ -102,8 +105,12 @@ int peer_identify(int socket_fd, struct peer *out) {
                 return error;
         if (peer.pid != 0)
                 error = process_start_time(peer.pid, &peer.start_time);
-        if (!error && peer.pidfd >= 0 && process_ended(peer.pidfd))
-                error = -ESRCH;
+        if (peer.pidfd >= 0) {
+                if (process_ended(peer.pidfd))
+                        error = -ESRCH;
+                else if (error == -ESRCH || error == -EACCES)
+                        error = 0; /* hidden from us by /proc's mount options, but it is there */
+        }
         if (error) {
                 peer_deinit(&peer);
                 return error;

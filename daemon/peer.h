@@ -19,6 +19,6 @@ void peer_deinit(struct peer *peer);
 /* Field 22 of /proc/PID/stat. 0; -ESRCH: no such process; another -errno. */
 int process_start_time(uint32_t pid, uint64_t *start_time);
 
-/* A pidfd of the process with this pid and start time. -ESRCH: it is dead, or the pid is another
- * process's by now; another -errno. */
+/* A pidfd of the process with this pid and start time (0: unknown). -ESRCH: it is dead, or the pid is another
+ * process's by now; another -errno. A process whose start time cannot be read is taken for the same. */
 int process_open(uint32_t pid, uint64_t start_time, int *pidfd);

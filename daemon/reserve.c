@@ -35,9 +35,8 @@ static void progress_log(const char *pool_name, uint64_t done_bytes, uint64_t le
         uint64_t before = done_bytes - min_u64(done_bytes, RESERVE_UNIT_BYTES);
         if (before / step == done_bytes / step)
                 return;
-        char done[BYTES_TEXT], length[BYTES_TEXT];
-        log_info("pool '%s': %s of %s reserved", pool_name, bytes_rounded(done_bytes, done),
-                bytes_rounded(length_bytes, length));
+        log_info("pool '%s': %s of %s reserved", pool_name, bytes_rounded(done_bytes).text,
+                bytes_rounded(length_bytes).text);
 }
 
 int reserve_range(int fd, uint64_t offset_bytes, uint64_t length_bytes, const char *pool_name) {

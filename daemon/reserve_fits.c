@@ -92,10 +92,8 @@ static bool fits_into(const struct pool_settings *pool, uint64_t need_bytes,
         uint64_t available_bytes, const char *place, const char *mend) {
         if (need_bytes <= available_bytes)
                 return true;
-        char need[BYTES_TEXT], available[BYTES_TEXT];
         log_error("pool '%s' needs %s more, and %s has %s; give a smaller --size, %s", pool->name,
-                bytes_rounded(need_bytes, need), place, bytes_rounded(available_bytes, available),
-                mend);
+                bytes_rounded(need_bytes).text, place, bytes_rounded(available_bytes).text, mend);
         return false;
 }
 

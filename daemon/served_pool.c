@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "size_text.h"
+#include "bytes.h"
 
 static struct statistics *statistics_new(unsigned count) {
         size_t bytes = count * sizeof(struct statistics);
@@ -51,12 +51,12 @@ void served_pool_explain(
         struct served_pool *served, unsigned order, size_t count, char detail[SERVED_POOL_DETAIL]) {
         struct buddy_totals totals;
         pool_totals(served->pool, &totals);
-        struct size_text wanted = size_text(served->page_bytes << order);
-        struct size_text free_bytes = size_text(totals.free_pages * served->page_bytes);
-        struct size_text largest =
-                size_text(totals.largest_free_order < 0
-                                  ? 0
-                                  : served->page_bytes << (unsigned)totals.largest_free_order);
+        struct bytes_text wanted = bytes_whole(served->page_bytes << order);
+        struct bytes_text free_bytes = bytes_whole(totals.free_pages * served->page_bytes);
+        struct bytes_text largest =
+                bytes_whole(totals.largest_free_order < 0
+                                    ? 0
+                                    : served->page_bytes << (unsigned)totals.largest_free_order);
         char what[64];
         if (count == 1)
                 snprintf(what, sizeof(what), "no free block of %s", wanted.text);

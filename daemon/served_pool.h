@@ -6,10 +6,17 @@
 #include "store.h"
 #include "waiters.h"
 
-/* What is known of a session beside the ledger. Written by the session's worker, read by any. */
+struct orphan;
+struct session;
+
+/* What is known of a session beside the ledger. A session has one worker from when it is opened, or was found
+ * in the ledger, to its end; it writes this, and the atomic fields are read by any. */
 struct presence {
         _Atomic uint64_t connected_since_s; /* monotonic clock + 1; 0: not connected */
         _Atomic uint32_t waiting;           /* allocs that wait */
+        _Atomic uint32_t worker;            /* index + 1; set before anybody knows the token */
+        struct session *session;            /* the worker's alone; NULL: no connection has it */
+        struct orphan *orphan;              /* the worker's alone; NULL: it is none */
 };
 
 #define SERVED_POOL_DETAIL 192 /* bytes of served_pool_explain's text */
@@ -24,6 +31,7 @@ struct served_pool {
         unsigned worker_count;
         unsigned index;           /* among the server's pools */
         _Atomic uint32_t clients; /* connected sessions */
+        _Atomic uint32_t orphans; /* sessions of an earlier daemon that have not come back yet */
 };
 
 /* 0; -ENOMEM or another -errno, with nothing left behind. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <systemd/sd-daemon.h>
 
 #include "log.h"
 #include "orphans.h"
@@ -49,8 +50,10 @@ static int serving_init_pools(
 /* ---- Workers ---- */
 
 static void serving_deinit_workers(struct serving *serving) {
-        for (unsigned i = 0; i < serving->worker_count; i++)
+        for (unsigned i = 0; i < serving->worker_count; i++) {
+                orphans_forget(&serving->workers[i]);
                 worker_deinit(&serving->workers[i]);
+        }
         free(serving->workers);
         barrier_deinit(&serving->barrier);
 }
@@ -101,12 +104,37 @@ static void serving_close_signals(struct serving *serving) {
         uv_close((uv_handle_t *)&serving->interrupt, NULL);
 }
 
+/* ---- Watchdog ---- */
+
+static void serving_ask_workers(void *context) {
+        struct serving *serving = context;
+        for (unsigned i = 0; i < serving->worker_count; i++)
+                worker_ask_for_life(&serving->workers[i]);
+}
+
+static void serving_is_alive(void *context) {
+        (void)context;
+        sd_notify(0, "WATCHDOG=1");
+}
+
+static int serving_start_watchdog(struct serving *serving) {
+        uint64_t interval_ms = watchdog_interval_ms();
+        serving->watchdog = (struct watchdog){
+                .loops = serving->worker_count,
+                .ask = serving_ask_workers,
+                .alive = serving_is_alive,
+                .context = serving,
+        };
+        return interval_ms == 0 ? 0
+                                : watchdog_start(&serving->watchdog, &serving->loop, interval_ms);
+}
+
 /* ---- Running ---- */
 
 /* From the first connection to the last. */
-static int serving_accept(struct serving *serving, int listen_fd, void (*ready)(void)) {
-        int error = acceptor_init(&serving->acceptor, &serving->loop, listen_fd, serving->workers,
-                serving->worker_count);
+static int serving_accept(struct serving *serving, const struct server_start *start) {
+        int error = acceptor_init(&serving->acceptor, &serving->loop, start->listen_fd,
+                serving->workers, serving->worker_count);
         if (error)
                 return error;
         unsigned started = 0;
@@ -115,34 +143,36 @@ static int serving_accept(struct serving *serving, int listen_fd, void (*ready)(
                 if (!error)
                         started++;
         }
+        if (!error)
+                error = serving_start_watchdog(serving);
         if (!error) {
-                ready();
+                start->ready();
                 /* A signal may have come before this loop had its handlers. */
                 if (!stop_requested())
                         uv_run(&serving->loop, UV_RUN_DEFAULT);
         }
+        watchdog_stop(&serving->watchdog);
         acceptor_stop(&serving->acceptor);
         serving_stop_workers(serving, started);
         acceptor_deinit(&serving->acceptor);
         return error;
 }
 
-static int serving_run(struct serving *serving, int listen_fd, void (*ready)(void)) {
+static int serving_run(struct serving *serving, const struct server_start *start) {
         int error = uv_loop_init(&serving->loop);
         if (error)
                 return error;
         error = serving_init_signals(serving);
         if (!error)
-                error = serving_accept(serving, listen_fd, ready);
+                error = serving_accept(serving, start);
         serving_close_signals(serving);
         uv_run(&serving->loop, UV_RUN_DEFAULT);
         uv_loop_close(&serving->loop);
         return error;
 }
 
-static int serving_start(struct serving *serving, struct store *const *stores, size_t store_count,
-        int listen_fd, void (*ready)(void)) {
-        int error = serving_init_pools(serving, stores, store_count);
+static int serving_start(struct serving *serving, const struct server_start *start) {
+        int error = serving_init_pools(serving, start->stores, start->store_count);
         if (error)
                 return error;
         error = serving_init_workers(serving);
@@ -150,20 +180,17 @@ static int serving_start(struct serving *serving, struct store *const *stores, s
                 goto deinit_pools;
         error = orphans_adopt(serving);
         if (!error)
-                error = serving_run(serving, listen_fd, ready);
-        orphans_forget(serving);
+                error = serving_run(serving, start);
         serving_deinit_workers(serving);
 deinit_pools:
         serving_deinit_pools(serving);
         return error;
 }
 
-int server_run(const struct settings *settings, struct store *const *stores, size_t store_count,
-        int listen_fd, void (*ready)(void)) {
-        struct serving serving = {.settings = settings, .started_ns = worker_clock_ns()};
-        link_init(&serving.orphans);
+int server_run(const struct settings *settings, const struct server_start *start) {
+        struct serving serving = {.settings = settings, .started_ns = start->started_ns};
         serving_raise_limit();
-        int error = serving_start(&serving, stores, store_count, listen_fd, ready);
+        int error = serving_start(&serving, start);
         if (error)
                 log_error("cannot serve: %s; make memory and descriptors available and start again",
                         strerror(-error));

@@ -4,7 +4,15 @@
 #include "settings.h"
 #include "store.h"
 
-/* Serves until SIGTERM or SIGINT on a listening socket (owned by the caller). Calls ready() once clients
- * can connect. Returns 0 after a clean stop, or -errno after a logged line if it could not start. */
-int server_run(const struct settings *settings, struct store *const *stores, size_t store_count,
-        int listen_fd, void (*ready)(void));
+/* What it is started with; all of it stays the caller's. */
+struct server_start {
+        struct store *const *stores;
+        size_t store_count;
+        int listen_fd;
+        uint64_t started_ns; /* when the daemon was; monotonic clock */
+        void (*ready)(void); /* called once clients can connect */
+};
+
+/* Serves until SIGTERM or SIGINT. Returns 0 after a clean stop, or -errno after a logged line if it could not
+ * start. */
+int server_run(const struct settings *settings, const struct server_start *start);

@@ -11,6 +11,7 @@
 #include "list.h"
 #include "served_pool.h"
 #include "settings.h"
+#include "watchdog.h"
 #include "worker.h"
 
 struct serving {
@@ -25,5 +26,6 @@ struct serving {
         uv_loop_t loop; /* the main thread's: acceptor and signals; it enters no pool */
         struct acceptor acceptor;
         uv_signal_t terminate, interrupt;
-        struct link orphans; /* of struct orphan; worker 0's once it runs */
+        struct watchdog
+                watchdog; /* of all workers; not started unless the service manager has one */
 };

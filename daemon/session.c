@@ -11,7 +11,7 @@
 #include "wait.h"
 #include "worker.h"
 
-#define RECLAIM_SLICE 4096u /* holds; well under a millisecond */
+#define RECLAIM_SLICE 256u /* holds: some 25 us, whoever waits meanwhile */
 
 static struct session *session_new(struct worker *worker, struct served_pool *served,
         const struct pool_session_identity *identity) {
@@ -33,6 +33,8 @@ static struct session *session_new(struct worker *worker, struct served_pool *se
 
 static void session_presence(struct session *session, bool connected) {
         struct presence *presence = served_pool_presence(session->served, session->id);
+        presence->session = connected ? session : NULL;
+        atomic_store_explicit(&presence->worker, session->worker->index + 1, memory_order_release);
         uint64_t since = connected ? worker_clock_ns() / 1000000000 + 1 : 0;
         atomic_store_explicit(&presence->connected_since_s, since, memory_order_relaxed);
         atomic_fetch_add_explicit(
@@ -55,6 +57,26 @@ int session_open(struct connection *connection, struct served_pool *served,
         return 0;
 }
 
+int session_reopen(struct connection *connection, struct served_pool *served,
+        const struct pool_session_info *info, struct session **out) {
+        struct session *session = session_new(connection->worker, served, &info->identity);
+        if (!session)
+                return -ENOMEM;
+        session->connection = connection;
+        session->id = info->session;
+        session_presence(session, true);
+        *out = session;
+        return 0;
+}
+
+void session_rebind(struct session *session, struct connection *connection) {
+        struct connection *old = session->connection;
+        waits_withdraw(session);
+        old->session = NULL;
+        session->connection = connection;
+        connection_close(old, NULL);
+}
+
 /* From here on the worker's idle turns return what it holds. */
 static void session_queue_reclaim(struct session *session) {
         pool_session_close(session->served->pool, session->id);
@@ -63,17 +85,19 @@ static void session_queue_reclaim(struct session *session) {
         worker_has_more(session->worker);
 }
 
-int session_adopt(
-        struct worker *worker, struct served_pool *served, const struct pool_session_info *info) {
+int session_adopt(struct worker *worker, struct served_pool *served,
+        const struct pool_session_info *info, const char *ending) {
         struct session *session = session_new(worker, served, &info->identity);
         if (!session)
                 return -ENOMEM;
         session->id = info->session;
+        session->ending = ending;
         session_queue_reclaim(session);
         return 0;
 }
 
 void session_end(struct session *session) {
+        session->ending = session->said_goodbye ? "said goodbye" : "is gone";
         waits_withdraw(session);
         session_presence(session, false);
         session_queue_reclaim(session);
@@ -89,9 +113,8 @@ static void session_log(const struct session *session, uint64_t took_ns) {
                 return;
         log_info("client %" PRIu32 " '%s' (pid %" PRIu32 ", uid %" PRIu32 ") %s: returned %" PRIu64
                  " ranges, %" PRIu64 " bytes in %.3f ms",
-                session->id, session->name, session->pid, session->uid,
-                session->said_goodbye ? "said goodbye" : "is gone", session->reclaimed.holds,
-                session->reclaimed.bytes, (double)took_ns / 1e6);
+                session->id, session->name, session->pid, session->uid, session->ending,
+                session->reclaimed.holds, session->reclaimed.bytes, (double)took_ns / 1e6);
 }
 
 bool session_reclaim(struct session *session) {

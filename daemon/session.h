@@ -27,6 +27,7 @@ struct session {
         struct link in_reclaims;
         struct pool_reclaimed reclaimed;
         uint64_t ended_ns;
+        const char *ending;          /* how, in words */
         struct connection *farewell; /* said goodbye and waits for the reply; NULL: nobody does */
         uint64_t farewell_id;        /* of that request */
         bool said_goodbye;
@@ -36,9 +37,16 @@ struct session {
 int session_open(struct connection *connection, struct served_pool *served,
         const struct pool_session_identity *identity, struct session **out);
 
-/* Takes over a session that is in the ledger and whose process has died: ends it. */
-int session_adopt(
-        struct worker *worker, struct served_pool *served, const struct pool_session_info *info);
+/* Opens a session that an earlier daemon left and that lives. 0; -ENOMEM. */
+int session_reopen(struct connection *connection, struct served_pool *served,
+        const struct pool_session_info *info, struct session **out);
+
+/* Goes on with another connection of the same worker; waits are withdrawn and the old one is closed. */
+void session_rebind(struct session *session, struct connection *connection);
+
+/* Takes over a session that an earlier daemon left and that is over: ends it. ending: why, for the log. */
+int session_adopt(struct worker *worker, struct served_pool *served,
+        const struct pool_session_info *info, const char *ending);
 
 /* Ends it: waits are withdrawn, what it holds is returned from now on, and then it is freed. */
 void session_end(struct session *session);

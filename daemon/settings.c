@@ -7,18 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "bytes.h"
 #include "core/geometry.h"
+#include "fd_store.h"
 #include "log.h"
 #include "settings_source.h"
 
-#define DEFAULT_SIZE_BYTES (UINT64_C(1) << 30)
-#define DEFAULT_PAGE_BYTES UINT64_C(4096)
-#define DEFAULT_WORKERS    4
-#define SOCKET_PATH_MAX    (sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1)
+#define DEFAULT_SIZE_BYTES    (UINT64_C(1) << 30)
+#define DEFAULT_PAGE_BYTES    UINT64_C(4096)
+#define DEFAULT_WORKERS       4
+#define DEFAULT_GRACE_SECONDS 10
+#define SOCKET_PATH_MAX       (sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1)
 
 /* ---- Pools ---- */
 
@@ -35,6 +36,8 @@ static void pool_source_overlay(struct pool_source *below, const struct pool_sou
                 below->pool.commit = above->pool.commit;
         if (above->set & POOL_SET_KEEP)
                 below->pool.keep = above->pool.keep;
+        if (above->set & POOL_SET_GRACE)
+                below->pool.grace_seconds = above->pool.grace_seconds;
         below->set |= above->set;
 }
 
@@ -67,45 +70,47 @@ static void pool_defaults(struct pool_source *source, bool keep) {
                 pool->commit = COMMIT_EAGER;
         if (!(source->set & POOL_SET_KEEP))
                 pool->keep = keep;
+        if (!(source->set & POOL_SET_GRACE))
+                pool->grace_seconds = DEFAULT_GRACE_SECONDS;
 }
 
 /* Says what is wrong with the figures of a pool, and what would do. */
 static bool pool_figures_check(const struct pool_settings *pool, char *fault, size_t fault_bytes) {
-        char size[BYTES_TEXT], page[BYTES_TEXT], max[BYTES_TEXT], mend[BYTES_TEXT];
-        bytes_exact(pool->size_bytes, size);
-        bytes_exact(pool->page_bytes, page);
-        bytes_exact(pool->max_size_bytes, max);
+        struct bytes_text size = bytes_exact(pool->size_bytes);
+        struct bytes_text page = bytes_exact(pool->page_bytes);
+        struct bytes_text max = bytes_exact(pool->max_size_bytes);
         uint64_t over_size = pool->size_bytes % (pool->page_bytes ? pool->page_bytes : 1);
         uint64_t over_max = pool->max_size_bytes % (pool->page_bytes ? pool->page_bytes : 1);
         if (!is_power_of_two(pool->page_bytes) ||
                 pool->page_bytes < UINT64_C(1) << PAGE_SHIFT_MIN ||
                 pool->page_bytes > UINT64_C(1) << PAGE_SHIFT_MAX)
                 snprintf(fault, fault_bytes,
-                        "page-size %s is not a power of two from 4K to 1G; give one", page);
+                        "page-size %s is not a power of two from 4K to 1G; give one", page.text);
         else if (pool->size_bytes == 0)
-                snprintf(fault, fault_bytes, "size is 0; give at least one page of %s", page);
+                snprintf(fault, fault_bytes, "size is 0; give at least one page of %s", page.text);
         else if (pool->size_bytes < pool->page_bytes)
                 snprintf(fault, fault_bytes,
-                        "size %s is less than one page of %s; give more, or smaller pages", size,
-                        page);
+                        "size %s is less than one page of %s; give more, or smaller pages",
+                        size.text, page.text);
         else if (over_size)
                 snprintf(fault, fault_bytes,
-                        "size %s is not a multiple of the page size %s; give %s", size, page,
-                        bytes_exact(pool->size_bytes - over_size, mend));
+                        "size %s is not a multiple of the page size %s; give %s", size.text,
+                        page.text, bytes_exact(pool->size_bytes - over_size).text);
         else if (pool->max_size_bytes < pool->size_bytes)
                 snprintf(fault, fault_bytes,
-                        "size %s is over max-size %s; make one of them fit the other", size, max);
+                        "size %s is over max-size %s; make one of them fit the other", size.text,
+                        max.text);
         else if (over_max)
                 snprintf(fault, fault_bytes,
-                        "max-size %s is not a multiple of the page size %s; give %s", max, page,
-                        bytes_exact(pool->max_size_bytes - over_max, mend));
+                        "max-size %s is not a multiple of the page size %s; give %s", max.text,
+                        page.text, bytes_exact(pool->max_size_bytes - over_max).text);
         else if (pool->max_size_bytes / pool->page_bytes >= PAGE_NONE)
                 snprintf(fault, fault_bytes,
-                        "max-size %s is more than 2^32 - 2 pages of %s; give larger pages", max,
-                        page);
+                        "max-size %s is more than 2^32 - 2 pages of %s; give larger pages",
+                        max.text, page.text);
         else if (pool->max_size_bytes > INT64_MAX)
                 snprintf(fault, fault_bytes, "max-size %s is more than a file can have; give less",
-                        max);
+                        max.text);
         else
                 return true;
         return false;
@@ -157,7 +162,8 @@ static char *socket_path_ambient(bool *is_default) {
 
 /* One that was inherited needs no path. */
 static bool socket_is_inherited(void) {
-        return sd_listen_fds(0) > 0;
+        int fd;
+        return fd_store_passed_sockets(&fd) > 0;
 }
 
 static int socket_resolve(const char *asked, struct settings *out) {

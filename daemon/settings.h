@@ -26,7 +26,8 @@ struct pool_settings {
         uint64_t page_bytes;     /* a power of two */
         enum backing backing;
         enum commit commit;
-        bool keep; /* keep segment and ledger after a clean stop */
+        bool keep;              /* keep segment and ledger after a clean stop */
+        unsigned grace_seconds; /* for clients whose process cannot be seen, after a restart */
 };
 
 struct settings {

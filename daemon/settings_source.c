@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORKERS_MAX 64
+#define WORKERS_MAX       64
+#define GRACE_SECONDS_MAX 86400
 
 static bool refuse(char *fault, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -129,6 +130,18 @@ static bool parse_pool_keep(struct settings_source *source, struct pool_source *
         return true;
 }
 
+static bool parse_grace(struct settings_source *source, struct pool_source *pool, const char *value,
+        char fault[static SOURCE_FAULT_BYTES]) {
+        (void)source;
+        unsigned long seconds;
+        if (!parse_unsigned(value, 10, GRACE_SECONDS_MAX, &seconds))
+                return refuse(fault, "'%.64s' is not a number of seconds; give 0 to %d", value,
+                        GRACE_SECONDS_MAX);
+        pool->pool.grace_seconds = (unsigned)seconds;
+        pool->set |= POOL_SET_GRACE;
+        return true;
+}
+
 static bool parse_size(struct settings_source *source, struct pool_source *pool, const char *value,
         char fault[static SOURCE_FAULT_BYTES]) {
         (void)source;
@@ -194,6 +207,7 @@ static const struct setting_key keys[] = {
         {"backing", SETTING_POOL, parse_backing},
         {"commit", SETTING_POOL, parse_commit},
         {"keep", SETTING_POOL, parse_pool_keep},
+        {"grace", SETTING_POOL, parse_grace},
 };
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
 

@@ -14,6 +14,7 @@
 #define POOL_SET_BACKING  (1u << 3)
 #define POOL_SET_COMMIT   (1u << 4)
 #define POOL_SET_KEEP     (1u << 5)
+#define POOL_SET_GRACE    (1u << 6)
 
 /* Bits of settings_source.set. */
 #define SOURCE_SET_MODE    (1u << 0)

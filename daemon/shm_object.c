@@ -14,8 +14,10 @@
 #define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3 */
 #endif
 
+#define LENGTH_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
 void shm_object_name(const char *pool, const char *kind, char name[static SHM_NAME_BYTES]) {
-        snprintf(name, SHM_NAME_BYTES, "/buddyd.%u.%s.%s", (unsigned)geteuid(), pool, kind);
+        ledger_object_name(geteuid(), pool, kind, name);
 }
 
 static int shm_object_check(int fd) {
@@ -82,13 +84,20 @@ int memfd_object_create(const char *name, uint64_t length_bytes, int *fd) {
                 return -errno;
         /* With the default mode, another uid could open a read-only descriptor again for writing. */
         if (fchmod(created, 0600) < 0 || ftruncate(created, (off_t)length_bytes) < 0 ||
-                fcntl(created, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+                fcntl(created, F_ADD_SEALS, LENGTH_SEALS) < 0) {
                 int error = -errno;
                 close(created);
                 return error;
         }
         *fd = created;
         return 0;
+}
+
+bool memfd_object_is_ours(int fd) {
+        int seals = fcntl(fd, F_GET_SEALS);
+        int flags = fcntl(fd, F_GETFL);
+        return seals >= 0 && (seals & LENGTH_SEALS) == LENGTH_SEALS && flags >= 0 &&
+               (flags & O_ACCMODE) == O_RDWR && shm_object_check(fd) == 0;
 }
 
 int memfd_object_open_read_only(int fd, int *read_only_fd) {

@@ -3,11 +3,14 @@
  * others may open, is never used. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
-#define SHM_NAME_BYTES 96
+#include "core/ledger.h"
 
-/* "/buddyd.UID.POOL.KIND". */
+#define SHM_NAME_BYTES LEDGER_OBJECT_NAME_BYTES
+
+/* Of this process's own user. */
 void shm_object_name(const char *pool, const char *kind, char name[static SHM_NAME_BYTES]);
 
 /* Opens what exists, with O_RDWR or O_RDONLY. -ENOENT; -EPERM: another user's, or not for its owner
@@ -23,6 +26,9 @@ int shm_object_claim(const char *name, int *fd);
 
 /* An unnamed, sealable object of length_bytes and mode 0600 whose length is fixed for ever. -errno. */
 int memfd_object_create(const char *name, uint64_t length_bytes, int *fd);
+
+/* It was made by the above, for this user, and is open for reading and writing. */
+bool memfd_object_is_ours(int fd);
 
 /* The same object again, for reading only. -errno. */
 int memfd_object_open_read_only(int fd, int *read_only_fd);

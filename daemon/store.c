@@ -151,6 +151,24 @@ static void boot_id_read(uint8_t id[static 16]) {
         }
 }
 
+static uint64_t boot_word(void) {
+        uint8_t id[16];
+        boot_id_read(id);
+        return ledger_boot_word(id);
+}
+
+bool store_is_of_earlier_boot(const struct store *store) {
+        static const uint8_t none[16];
+        uint64_t unknown = ledger_boot_word(none);
+        uint64_t then = ledger_load(&store->ledger.header->boot), now = boot_word();
+        return then != now && then != unknown && now != unknown;
+}
+
+void store_stamp_boot(struct store *store) {
+        if (ledger_load(&store->ledger.header->boot) != boot_word())
+                ledger_store(&store->ledger.header->boot, boot_word());
+}
+
 static int store_format(struct store *store) {
         int error = store_map_ledger(store, store_ledger_layout(store).total_bytes);
         if (error)
@@ -227,7 +245,7 @@ int store_open(const struct pool_settings *settings, bool reset, struct store **
         int error = store_prepare(store, reset);
         if (error) {
                 if (!store->taken_over)
-                        store_kind(store)->remove(store);
+                        store_kind(store)->remove(store, false);
                 store_free(store);
                 return error;
         }
@@ -238,10 +256,11 @@ int store_open(const struct pool_settings *settings, bool reset, struct store **
 void store_close(struct store *store, bool keep) {
         if (!store)
                 return;
-        if (!keep || store->settings.backing == BACKING_MEMFD) {
-                /* A kill between the two removals must not leave a pool that looks like a damaged one. */
+        if (store->settings.backing == BACKING_MEMFD)
+                keep = keep && store->stored;
+        /* A kill between the two removals must not leave a pool that looks like a damaged one. */
+        if (!keep)
                 ledger_store(&store->ledger.header->ready, 0);
-                store_kind(store)->remove(store);
-        }
+        store_kind(store)->remove(store, keep);
         store_free(store);
 }

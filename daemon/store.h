@@ -17,7 +17,9 @@ struct store {
         bool lock_made;           /* the object that bears the lock is this daemon's to remove */
         bool made;                /* segment and ledger are, too, as far as they exist */
         bool taken_over;          /* a predecessor's state was found */
+        bool stored;              /* memfd: the service manager has both descriptors, too */
         uint64_t restarts;        /* how often this pool was taken over so far */
+        uint64_t opening_ns;      /* how long it took to open */
         struct ledger ledger;
         void *ledger_memory; /* owned mapping */
         uint64_t ledger_bytes;
@@ -28,8 +30,15 @@ struct store {
  * line, if a stop was asked for meanwhile. A refused one leaves things as they were. */
 int store_open(const struct pool_settings *settings, bool reset, struct store **out);
 
-/* Removes segment and ledger unless they are to be kept (memfds end in any case). NULL is fine. */
+/* Removes segment and ledger unless they are to be kept (memfds: in the service manager's store, or they end in
+ * any case). NULL is fine. */
 void store_close(struct store *store, bool keep);
+
+/* The processes that the ledger names are those of an earlier boot of the system: they have ended. */
+bool store_is_of_earlier_boot(const struct store *store);
+
+/* The processes that the ledger names from now on are those of this boot. */
+void store_stamp_boot(struct store *store);
 
 /* Bytes of the segment that are backed by memory now. */
 uint64_t store_resident_bytes(const struct store *store);

@@ -10,8 +10,9 @@ struct store_kind {
         int (*claim)(struct store *store, bool reset);
         /* Makes empty objects of full length in the place of what is there. */
         int (*create)(struct store *store);
-        /* Removes the names of what this daemon made or took over. */
-        void (*remove)(struct store *store);
+        /* Removes the names of what this daemon made or took over, but for those by which the next daemon finds
+         * what is to be kept. */
+        void (*remove)(struct store *store, bool keep);
 };
 
 extern const struct store_kind store_kind_shm;
@@ -26,6 +27,16 @@ void store_close_segment(struct store *store);
 
 /* Layout of the ledger for the pool that is asked for. */
 struct ledger_layout store_ledger_layout(const struct store *store);
+
+/* Length of the object behind a descriptor. */
+uint64_t store_object_length(int fd);
+
+/* Looks whether the ledger behind ledger_fd is sound and of the pool that is asked for, and leaves it mapped. Not
+ * finished: a daemon died while it made the pool; it is not mapped, and nothing that is there counts. */
+int store_examine_ledger(struct store *store, bool *finished);
+
+/* Looks whether the segment is as long as the ledger says. */
+int store_check_segment(const struct store *store);
 
 /* Logs that a step failed, with the mend for this error; returns it. */
 int store_refuse(const struct store *store, const char *step, int error);

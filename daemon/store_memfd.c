@@ -1,12 +1,17 @@
-/* Stores in memfds: without a name, sealed against every change of length, gone with their last
- * descriptor. A named empty object bears the lock. */
+/* Stores in memfds: without a name, sealed against every change of length, gone with their last descriptor. The
+ * service manager's store is what outlives the daemon. A named empty object bears the lock.
+ *
+ * The ledger is given to the service manager before the segment and taken back after it; what is not formatted yet,
+ * or not any more, is a ledger that says so, so a kill in between leaves nothing that looks like a damaged pool. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fd_store.h"
 #include "lock.h"
 #include "log.h"
 #include "shm_object.h"
@@ -44,6 +49,73 @@ static int shm_left_check(const struct store *store, bool reset) {
         return error == -ESTALE ? 0 : error;
 }
 
+/* ---- What a predecessor left ---- */
+
+/* *fd stays as it is if there is none. */
+static int memfd_passed(const struct store *store, const char *kind, int *fd) {
+        char name[FD_STORE_NAME_BYTES];
+        fd_store_name(store->settings.name, kind, name);
+        int error = fd_store_passed(name, fd);
+        if (error == -EEXIST)
+                log_error("pool '%s': the service manager passes %s more than once; throw its "
+                          "contents away with --reset",
+                        store->settings.name, name);
+        return error == -ENOENT ? 0 : error;
+}
+
+static int memfd_check(const struct store *store, const char *kind, int fd) {
+        if (memfd_object_is_ours(fd))
+                return 0;
+        log_error("pool '%s': the %s that the service manager passes is no sealed memfd of this "
+                  "user's; throw it away with --reset",
+                store->settings.name, kind);
+        return -EPERM;
+}
+
+static int memfd_segment_check(struct store *store) {
+        int error = memfd_check(store, "segment", store->segment_fd);
+        if (!error)
+                error = store_check_segment(store);
+        if (error)
+                return error;
+        error = memfd_object_open_read_only(store->segment_fd, &store->segment_fd_read_only);
+        return error ? store_refuse(store, "open its segment", error) : 0;
+}
+
+static int memfd_lone(const struct store *store, const char *there, const char *missing) {
+        log_error("pool '%s' has a %s but no %s among what the service manager passes; throw it "
+                  "away with --reset",
+                store->settings.name, there, missing);
+        return -EUCLEAN;
+}
+
+static int memfd_examine(struct store *store) {
+        if (store->ledger_fd < 0)
+                return store->segment_fd < 0 ? 0 : memfd_lone(store, "segment", "ledger");
+        bool finished = false;
+        int error = memfd_check(store, "ledger", store->ledger_fd);
+        if (!error)
+                error = store_examine_ledger(store, &finished);
+        if (!error && finished)
+                error = store->segment_fd < 0 ? memfd_lone(store, "ledger", "segment")
+                                              : memfd_segment_check(store);
+        store->taken_over = store->stored = !error && finished;
+        return error;
+}
+
+static int memfd_take_over(struct store *store, bool reset) {
+        int error = reset ? 0 : memfd_passed(store, "ledger", &store->ledger_fd);
+        if (!error && !reset)
+                error = memfd_passed(store, "segment", &store->segment_fd);
+        if (!error)
+                error = memfd_examine(store);
+        if (!error && (reset || (store->ledger_fd >= 0 && !store->taken_over))) {
+                fd_store_discard_pool(store->settings.name);
+                store->ledger_fd = store->segment_fd = -1;
+        }
+        return error;
+}
+
 static int store_memfd_claim(struct store *store, bool reset) {
         char name[SHM_NAME_BYTES];
         shm_object_name(store->settings.name, "lock", name);
@@ -53,12 +125,25 @@ static int store_memfd_claim(struct store *store, bool reset) {
         if (error)
                 return store_refuse(store, "make its lock in /dev/shm", error);
         store->lock_made = true;
-        if (store->settings.keep)
-                log_warning("pool '%s' cannot be kept after a stop: a memfd ends with the daemon; "
-                            "use posix-shm "
-                            "to keep it",
+        if (store->settings.keep && !fd_store_exists())
+                log_warning("pool '%s' cannot be kept after a stop: a memfd ends with the daemon "
+                            "where no service manager keeps it; use posix-shm to keep it",
                         store->settings.name);
-        return shm_left_check(store, reset);
+        error = shm_left_check(store, reset);
+        return error ? error : memfd_take_over(store, reset);
+}
+
+/* ---- New objects ---- */
+
+static int memfd_store(const struct store *store, const char *kind, int fd) {
+        char name[FD_STORE_NAME_BYTES];
+        fd_store_name(store->settings.name, kind, name);
+        int error = fd_store_exists() ? fd_store_put(name, fd) : -ENOTCONN;
+        if (error && error != -ENOTCONN)
+                log_warning("pool '%s': the service manager does not take its %s (%s): it ends "
+                            "with the daemon",
+                        store->settings.name, kind, strerror(-error));
+        return error;
 }
 
 static int store_memfd_create(struct store *store) {
@@ -71,10 +156,16 @@ static int store_memfd_create(struct store *store) {
         if (!error)
                 error = memfd_object_open_read_only(
                         store->segment_fd, &store->segment_fd_read_only);
-        return error ? store_refuse(store, "make its segment", error) : 0;
+        if (error)
+                return store_refuse(store, "make its segment", error);
+        store->stored = memfd_store(store, "ledger", store->ledger_fd) == 0 &&
+                        memfd_store(store, "segment", store->segment_fd) == 0;
+        return 0;
 }
 
-static void store_memfd_remove(struct store *store) {
+static void store_memfd_remove(struct store *store, bool keep) {
+        if (store->stored && !keep)
+                fd_store_remove_pool(store->settings.name);
         if (!store->lock_made || !lock_is_named(store->lock_fd))
                 return;
         char name[SHM_NAME_BYTES];

@@ -5,10 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "bytes.h"
+#include "fd_store.h"
 #include "lock.h"
 #include "log.h"
 #include "shm_object.h"
@@ -20,11 +19,6 @@ static void segment_name(const struct store *store, char name[static SHM_NAME_BY
 
 static void ledger_name(const struct store *store, char name[static SHM_NAME_BYTES]) {
         shm_object_name(store->settings.name, "ledger", name);
-}
-
-static uint64_t object_length(int fd) {
-        struct stat stat;
-        return fstat(fd, &stat) == 0 ? (uint64_t)stat.st_size : 0;
 }
 
 /* ---- Keeping others out ---- */
@@ -45,6 +39,23 @@ static int memfd_lock_check(const struct store *store) {
         return error == -EBUSY ? error : 0;
 }
 
+/* What an earlier daemon left in memfds would be hidden behind this pool. */
+static int memfd_left_check(const struct store *store, bool reset) {
+        char name[FD_STORE_NAME_BYTES];
+        fd_store_name(store->settings.name, "ledger", name);
+        int fd;
+        if (fd_store_passed(name, &fd) == -ENOENT)
+                return 0;
+        if (reset) {
+                fd_store_discard_pool(store->settings.name);
+                return 0;
+        }
+        log_error("pool '%s' was left in memfds that the service manager keeps; take it over with "
+                  "--backing memfd, or throw its contents away with --reset",
+                store->settings.name);
+        return -EEXIST;
+}
+
 static int ledger_claim(struct store *store) {
         char name[SHM_NAME_BYTES];
         ledger_name(store, name);
@@ -60,35 +71,11 @@ static int ledger_claim(struct store *store) {
                 snprintf(step, sizeof(step), "open /dev/shm%s", name);
                 return store_refuse(store, step, error);
         }
-        store->lock_made = object_length(store->ledger_fd) == 0;
+        store->lock_made = store_object_length(store->ledger_fd) == 0;
         return memfd_lock_check(store);
 }
 
 /* ---- What a predecessor left ---- */
-
-static int geometry_check(struct store *store) {
-        const struct pool_settings *asked = &store->settings;
-        const struct ledger_header *header = store->ledger.header;
-        uint64_t page_bytes = UINT64_C(1) << header->page_shift;
-        uint64_t size_bytes = ledger_load(&header->pages) * page_bytes;
-        uint64_t max_bytes = header->pages_max * page_bytes;
-        /* Larger than asked for, within the same limit: an operator let it grow. */
-        if (page_bytes == asked->page_bytes && max_bytes == asked->max_size_bytes &&
-                size_bytes >= asked->size_bytes) {
-                store->settings.size_bytes = size_bytes;
-                return 0;
-        }
-        char is[3][BYTES_TEXT], want[3][BYTES_TEXT];
-        log_error("pool '%s' exists with --size %s --max-size %s --page-size %s, and --size %s "
-                  "--max-size %s "
-                  "--page-size %s is asked for; ask for the old figures, or throw its contents "
-                  "away with --reset",
-                asked->name, bytes_exact(size_bytes, is[0]), bytes_exact(max_bytes, is[1]),
-                bytes_exact(page_bytes, is[2]), bytes_exact(asked->size_bytes, want[0]),
-                bytes_exact(asked->max_size_bytes, want[1]),
-                bytes_exact(asked->page_bytes, want[2]));
-        return -EEXIST;
-}
 
 static int segment_open_existing(struct store *store) {
         char name[SHM_NAME_BYTES];
@@ -100,7 +87,7 @@ static int segment_open_existing(struct store *store) {
 }
 
 static int segment_check(struct store *store) {
-        char name[SHM_NAME_BYTES], is[BYTES_TEXT], want[BYTES_TEXT];
+        char name[SHM_NAME_BYTES];
         segment_name(store, name);
         int error = segment_open_existing(store);
         if (error == -ENOENT) {
@@ -111,39 +98,15 @@ static int segment_check(struct store *store) {
         }
         if (error)
                 return store_refuse(store, "open its segment", error);
-        uint64_t length = object_length(store->segment_fd);
-        if (length == store->settings.max_size_bytes)
-                return 0;
-        log_error("pool '%s' has a segment of %s where its ledger says %s; throw its contents away "
-                  "with --reset",
-                store->settings.name, bytes_exact(length, is),
-                bytes_exact(store->settings.max_size_bytes, want));
-        return -EUCLEAN;
+        return store_check_segment(store);
 }
 
-static int ledger_take_over(struct store *store, uint64_t length) {
-        int error = store_map_ledger(store, length);
-        if (error)
-                return store_refuse(store, "map its ledger", error);
-        char fault[256] = "";
-        error = ledger_open(store->ledger_memory, length, &store->ledger, fault, sizeof(fault));
-        if (error == -ENODATA && length < sizeof(struct ledger_header)) {
-                snprintf(fault, sizeof(fault), "its ledger is cut off after %llu bytes",
-                        (unsigned long long)length);
-                error = -EUCLEAN;
-        }
-        if (error == -ENODATA) { /* never finished: made at its full length, formatted later */
-                store_unmap_ledger(store);
-                return 0;
-        }
-        if (error) {
-                log_error("pool '%s' is damaged: %s; throw its contents away with --reset",
-                        store->settings.name, fault);
+static int ledger_take_over(struct store *store) {
+        bool finished;
+        int error = store_examine_ledger(store, &finished);
+        if (error || !finished)
                 return error;
-        }
-        error = geometry_check(store);
-        if (!error)
-                error = segment_check(store);
+        error = segment_check(store);
         store->taken_over = !error;
         return error;
 }
@@ -169,11 +132,13 @@ static int orphan_check(const struct store *store) {
 
 static int store_shm_claim(struct store *store, bool reset) {
         int error = ledger_claim(store);
+        if (!error)
+                error = memfd_left_check(store, reset);
         if (error)
                 return error;
-        uint64_t length = object_length(store->ledger_fd);
+        uint64_t length = store_object_length(store->ledger_fd);
         if (!reset)
-                error = length > 0 ? ledger_take_over(store, length) : orphan_check(store);
+                error = length > 0 ? ledger_take_over(store) : orphan_check(store);
         if (!error && !store->taken_over)
                 segment_open_existing(store); /* what it occupies counts as free */
         return error;
@@ -202,9 +167,9 @@ static int store_shm_create(struct store *store) {
         return error ? store_refuse(store, "make its segment", error) : 0;
 }
 
-static void store_shm_remove(struct store *store) {
+static void store_shm_remove(struct store *store, bool keep) {
         bool all = store->made || store->taken_over;
-        if (!lock_is_named(store->ledger_fd))
+        if (keep || !lock_is_named(store->ledger_fd))
                 return;
         char name[SHM_NAME_BYTES];
         segment_name(store, name);

@@ -60,8 +60,9 @@ static void wait_expired(uv_timer_t *timer) {
                 .kind = REPLY_REFUSED,
                 .refused = {.status = STATUS_TIMED_OUT, .detail = detail},
         };
-        connection_reply(wait->connection, &reply);
+        /* Forgotten first: a reply that cannot be sent ends the session and all its waits. */
         wait_forget(wait);
+        connection_reply(wait->connection, &reply);
         wait_free(wait);
 }
 
@@ -120,8 +121,8 @@ static void wait_deliver(struct wait *wait) {
                 };
                 statistics_grant(worker_statistics(wait->worker, served), 1, wait->request.length,
                         served->page_bytes << block.order);
-                connection_reply(wait->connection, &reply);
                 wait_forget(wait);
+                connection_reply(wait->connection, &reply);
         }
         wait_free(wait);
 }

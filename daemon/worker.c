@@ -42,6 +42,7 @@ static void worker_wake_locked(struct worker *worker) {
 }
 
 void worker_give(struct worker *worker, struct arrival *arrival) {
+        atomic_fetch_add(&worker->connection_count, 1);
         pthread_mutex_lock(&worker->inbox.lock);
         list_append(&worker->inbox.arrivals, &arrival->in_inbox);
         worker_wake_locked(worker);
@@ -69,9 +70,17 @@ void worker_ask_to_park(struct worker *worker) {
         pthread_mutex_unlock(&worker->inbox.lock);
 }
 
+void worker_ask_for_life(struct worker *worker) {
+        pthread_mutex_lock(&worker->inbox.lock);
+        worker->inbox.asked = true;
+        worker_wake_locked(worker);
+        pthread_mutex_unlock(&worker->inbox.lock);
+}
+
 static void arrival_drop(struct arrival *arrival) {
         close(arrival->fd);
         peer_deinit(&arrival->peer);
+        free(arrival->input);
         free(arrival);
 }
 
@@ -97,11 +106,13 @@ static void worker_open_inbox(struct worker *worker) {
         pthread_mutex_lock(&inbox->lock);
         list_move(&inbox->arrivals, &arrivals);
         list_move(&inbox->granted, &granted);
-        bool stop = inbox->stop, park = inbox->park;
-        inbox->park = false;
+        bool stop = inbox->stop, park = inbox->park, asked = inbox->asked;
+        inbox->park = inbox->asked = false;
         atomic_store_explicit(&inbox->filled, false, memory_order_relaxed);
         pthread_mutex_unlock(&inbox->lock);
 
+        if (asked)
+                watchdog_answer(&worker->serving->watchdog);
         if (park)
                 barrier_park(&worker->serving->barrier);
         waits_deliver(&granted);
@@ -226,6 +237,7 @@ int worker_init(struct worker *worker, struct serving *serving, unsigned index) 
         link_init(&worker->watched);
         link_init(&worker->runnable);
         link_init(&worker->reclaims);
+        link_init(&worker->orphans);
         int error = worker_init_buffers(worker);
         if (error)
                 goto free_buffers;
@@ -266,8 +278,7 @@ static void worker_end(struct worker *worker) {
                 link_remove(&session->in_reclaims);
                 free(session);
         }
-        if (worker->index == 0)
-                orphans_forget(worker->serving);
+        orphans_forget(worker);
         worker_close_handles(worker);
 }
 

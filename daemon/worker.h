@@ -48,6 +48,7 @@ struct inbox {
         bool open;            /* the loop still listens */
         bool stop;
         bool park;            /* somebody has claimed the barrier */
+        bool asked;           /* for a sign of life */
         struct link arrivals; /* of struct arrival */
         struct link granted;  /* of struct wait */
         _Atomic bool filled;  /* something is in here; read without the lock */
@@ -58,6 +59,8 @@ struct arrival {
         struct link in_inbox;
         int fd;
         struct peer peer;
+        uint8_t *input; /* owned; what another worker received and did not run, or NULL */
+        size_t input_bytes;
 };
 
 struct worker {
@@ -77,6 +80,7 @@ struct worker {
         struct link watched;     /* that may run out of time */
         struct link runnable;    /* with whole requests that were received but not run yet */
         struct link reclaims;    /* of struct session, whose holds are being returned */
+        struct link orphans;     /* of struct orphan, whose clients may come back */
 
         struct arena arena;             /* for the request that is being run */
         uint8_t *input, *output;        /* owned */
@@ -95,7 +99,8 @@ void worker_stop(struct worker *worker);
 /* After the thread has ended, or if it never started. */
 void worker_deinit(struct worker *worker);
 
-/* Hands a connection over. Any thread; takes arrival, which is freed. */
+/* Hands a connection over, which counts as this worker's from now on. Any thread; takes arrival, which is
+ * freed. */
 void worker_give(struct worker *worker, struct arrival *arrival);
 
 /* Puts a granted wait, by its link, into the worker's inbox. Any thread. */
@@ -103,6 +108,9 @@ void worker_post_granted(struct worker *worker, struct link *in_inbox);
 
 /* Makes it call barrier_park before it does anything else. Any thread. */
 void worker_ask_to_park(struct worker *worker);
+
+/* Makes it answer the watchdog. Any thread. */
+void worker_ask_for_life(struct worker *worker);
 
 /* Puts a connection among those that may run out of time. */
 void worker_watch(struct worker *worker, struct link *in_watched);

@@ -46,19 +46,28 @@ Test(bytes, exact_text_parses_back) {
         static const uint64_t counts[] = {0, 1, 1023, 1024, 4096, 1048580, UINT64_C(3) << 30,
                 UINT64_C(5000) << 40, UINT64_MAX, UINT64_C(1) << 63};
         for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
-                char text[BYTES_TEXT];
-                cr_expect_eq(parsed(bytes_exact(counts[i], text)), counts[i], "%s", text);
+                struct bytes_text exact = bytes_exact(counts[i]);
+                cr_expect_eq(parsed(exact.text), counts[i], "%s", exact.text);
         }
-        char text[BYTES_TEXT];
-        cr_expect_str_eq(bytes_exact(UINT64_C(64) << 20, text), "64M");
+        cr_expect_str_eq(bytes_exact(UINT64_C(64) << 20).text, "64M");
 }
 
 Test(bytes, rounded_text_never_promises_too_much) {
-        char text[BYTES_TEXT];
-        cr_expect_str_eq(bytes_rounded(0, text), "0 bytes");
-        cr_expect_str_eq(bytes_rounded(1023, text), "1023 bytes");
-        cr_expect_str_eq(bytes_rounded(1024, text), "1 KiB");
-        cr_expect_str_eq(bytes_rounded((UINT64_C(1) << 30) - 1, text), "1023.9 MiB");
-        cr_expect_str_eq(bytes_rounded(UINT64_C(3) << 29, text), "1.5 GiB");
-        cr_expect_str_eq(bytes_rounded(UINT64_MAX, text), "16777215.9 TiB");
+        cr_expect_str_eq(bytes_rounded(0).text, "0 bytes");
+        cr_expect_str_eq(bytes_rounded(1023).text, "1023 bytes");
+        cr_expect_str_eq(bytes_rounded(1024).text, "1 KiB");
+        cr_expect_str_eq(bytes_rounded((UINT64_C(1) << 30) - 1).text, "1023.9 MiB");
+        cr_expect_str_eq(bytes_rounded(UINT64_C(3) << 29).text, "1.5 GiB");
+        cr_expect_str_eq(bytes_rounded(UINT64_MAX).text, "16777215.9 TiB");
+}
+
+Test(bytes, whole_text_is_exact_in_the_largest_unit_that_divides) {
+        cr_expect_str_eq(bytes_whole(0).text, "0 bytes");
+        cr_expect_str_eq(bytes_whole(1023).text, "1023 bytes");
+        cr_expect_str_eq(bytes_whole(4096).text, "4 KiB");
+        cr_expect_str_eq(bytes_whole(UINT64_C(310) << 20).text, "310 MiB");
+        cr_expect_str_eq(bytes_whole((UINT64_C(3) << 30) + 1024).text, "3145729 KiB");
+        cr_expect_str_eq(bytes_whole(UINT64_C(1) << 40).text, "1 TiB");
+        cr_expect_str_eq(bytes_whole(UINT64_C(1) << 52).text, "4096 TiB");
+        cr_expect_str_eq(bytes_whole(UINT64_MAX).text, "18446744073709551615 bytes");
 }

@@ -63,6 +63,18 @@ Test(config, refuses_with_the_line) {
         refused("[buddyd]\nworkers = 1000\n", 2, "1 to 64");
         refused("[buddyd]\nsocket-group = no-such-group-here\n", 2, "there is no group");
         refused("[buddyd]\nsocket = /tmp/x # here\n", 2, "comment");
+        refused("[pool a]\ngrace = soon\n", 2, "0 to 86400");
+        refused("[buddyd]\ngrace = 1\n", 2, "no key 'grace'");
+}
+
+Test(config, a_key_that_comes_twice_is_refused) {
+        refused("[pool a]\nsize = 1M\n\nsize = 1M\n", 4, "'size' is already in line 2");
+        refused("[buddyd]\nworkers = 1\nkeep = no\nworkers = 2\n", 4, "already in line 2");
+        struct settings_source source = accepted(
+                "[buddyd]\nkeep = yes\n[pool a]\nkeep = no\ngrace = 0\n[pool b]\nkeep = no\n");
+        cr_assert_eq(source.pool_count, 2);
+        cr_assert_eq(source.pools[0].pool.grace_seconds, 0);
+        settings_source_deinit(&source);
 }
 
 Test(config, the_first_fault_is_the_one_that_is_told) {
@@ -106,6 +118,7 @@ Test(config, a_folder_is_refused) {
         const char *output = captured_end();
         cr_assert_eq(error, -EINVAL);
         cr_assert(is_one_line(output), "%s", output);
+        cr_assert(strstr(output, ": Is a directory; give"), "%s", output);
 }
 
 Test(config, an_indented_key_is_a_key_and_no_continuation) {

@@ -259,8 +259,9 @@ Test(store_refusal, of_a_ledger_that_was_cut_off) {
 Test(store_refusal, of_records_that_contradict_each_other) {
         struct pool_settings settings = scratch_pool();
         struct store *store = opened(&settings);
-        uint64_t lost = ledger_pack(
-                (struct ledger_record){.order_plus_1 = 31, .owner = 5, .generation = 1});
+        uint64_t lost =
+                ledger_pack((struct ledger_record){.order_plus_1 = 31, .owner = 5, .generation = 1},
+                        CHUNK_PAGES);
         ledger_store(&store->ledger.chunks[1], lost);
         store_close(store, true);
         refused(&settings, -EUCLEAN, "is damaged: ");
