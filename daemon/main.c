@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bytes.h"
@@ -16,6 +15,7 @@
 #include "settings.h"
 #include "stop.h"
 #include "store.h"
+#include "worker.h"
 
 enum exit_status {
         EXIT_DONE = 0,
@@ -45,12 +45,6 @@ static void raise_file_limit(void) {
 static void ignore_signals(void) {
         signal(SIGPIPE, SIG_IGN);
         signal(SIGXFSZ, SIG_IGN);
-}
-
-static uint64_t clock_ns(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 static void log_take_over(const struct store *store, const char *size) {
@@ -85,12 +79,12 @@ static int daemon_open_stores(struct daemon *daemon) {
                 return -ENOMEM;
         }
         for (size_t i = 0; i < settings->pool_count; i++) {
-                uint64_t began_ns = clock_ns();
+                uint64_t began_ns = worker_clock_ns();
                 int error = store_open(&settings->pools[i], settings->reset, &daemon->stores[i]);
                 if (error)
                         return error;
                 daemon->store_count++;
-                daemon->stores[i]->opening_ns = clock_ns() - began_ns;
+                daemon->stores[i]->opening_ns = worker_clock_ns() - began_ns;
         }
         for (size_t i = 0; i < settings->pool_count; i++)
                 log_store(daemon->stores[i]);
@@ -150,7 +144,7 @@ static int daemon_run(struct daemon *daemon) {
 }
 
 int main(int argc, char **argv) {
-        struct daemon daemon = {.started_ns = clock_ns()};
+        struct daemon daemon = {.started_ns = worker_clock_ns()};
         switch (settings_load(argc, argv, &daemon.settings)) {
         case SETTINGS_EXIT_DONE:
                 return EXIT_DONE;
