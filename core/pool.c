@@ -41,7 +41,8 @@ static int pool_allocate(struct pool *pool) {
         pool->links = sparse_new(link_count(pool), sizeof *pool->links);
         pool->holders = sparse_new(LEDGER_SESSIONS, sizeof *pool->holders);
         pool->backed = sparse_new(chunk_count(pool), sizeof *pool->backed);
-        if (!pool->leases || !pool->links || !pool->holders || !pool->backed)
+        pool->buckets = sparse_new(STRIPE_COUNT * STRIPE_BUCKETS, sizeof *pool->buckets);
+        if (!pool->leases || !pool->links || !pool->holders || !pool->backed || !pool->buckets)
                 return -ENOMEM;
         if (!pool->backing.commit_ledger)
                 memset((void *)pool->backed, 1, chunk_count(pool));
@@ -82,6 +83,7 @@ void pool_free(struct pool *pool) {
         sparse_free(pool->links, link_count(pool), sizeof *pool->links);
         sparse_free(pool->holders, LEDGER_SESSIONS, sizeof *pool->holders);
         sparse_free((void *)pool->backed, chunk_count(pool), sizeof *pool->backed);
+        sparse_free(pool->buckets, STRIPE_COUNT * STRIPE_BUCKETS, sizeof *pool->buckets);
         buddy_deinit(&pool->buddy);
         free(pool);
 }

@@ -23,8 +23,8 @@ struct pool;
 
 #define POOL_BATCH_MAX 4096u /* blocks in one call */
 
-/* Backs memory before it is first used. Return 0 or -ENOSPC/-ENOMEM, which fails the grant with
- * -ENOMEM. NULL members: everything is backed already. Called without any lock held. */
+/* Backs memory before it is first used. Return 0 or a negative errno, which fails the grant with
+ * -ENOSPC. NULL members: everything is backed already. Called without any lock of the pool's held. */
 struct pool_backing {
         int (*commit_segment)(void *context, uint64_t offset_bytes, uint64_t length_bytes);
         int (*commit_ledger)(void *context, uint64_t offset_bytes, uint64_t length_bytes);
@@ -99,7 +99,8 @@ bool pool_session_reclaim(
 
 /* ---- Grants and returns ---- */
 
-/* Grants one block of this order. -ENOMEM: none is free now, or it could not be backed; -ESTALE: the session is closing. */
+/* Grants one block of this order. -ENOMEM: none is free now; -ENOSPC: one is, but there is no memory to back it;
+ * -ESTALE: the session is closing. */
 int pool_grant(struct pool *pool, uint32_t session, unsigned order, struct block *out);
 
 /* Grants count blocks of one order, or none. */

@@ -1,6 +1,6 @@
 /* The walk of every invariant. Two passes: over the ledger, where each live block must be out of the free sets
- * and have its holders listed; and over the lists, where each entry must have its word. Page counts tie the two
- * to the free sets: held and free pages are disjoint and add up to all. */
+ * and have its holders listed and what lies between them must be free blocks end to end; and over the lists, where each
+ * entry must have its word. Counts tie the two to the free sets: held and free pages are disjoint and add up to all. */
 #include "pool_private.h"
 
 #include <errno.h>
@@ -17,16 +17,23 @@ struct pool_check {
 #define CHECK_FAULT(check, ...)                                                                    \
         pool_fault((check)->report->fault, sizeof(check)->report->fault, __VA_ARGS__)
 
-/* No free block overlaps the block, neither inside nor around it. */
-static bool block_is_out_of_free_sets(struct pool *pool, struct block block) {
-        uint64_t end = block.page + order_pages(block.order);
-        for (unsigned order = 0; order < pool->buddy.order_count; order++) {
-                uint64_t first = block.page >> order;
-                uint64_t found = bitmap_find(&pool->buddy.orders[order].free, first);
-                if (found != UINT64_MAX && found << order < end)
-                        return false;
+/* The pages between two held blocks are covered by free blocks, end to end. A free block that is not met so lies
+ * elsewhere than in a gap, and the count of all free blocks tells. */
+static int gap_check(struct pool_check *check, uint64_t page, uint64_t end) {
+        struct buddy *buddy = &check->pool->buddy;
+        while (page < end) {
+                unsigned order = log2_floor(end - page);
+                if (page != 0 && (unsigned)__builtin_ctzll(page) < order)
+                        order = (unsigned)__builtin_ctzll(page);
+                while (order > 0 && !bitmap_test(&buddy->orders[order].free, page >> order))
+                        order--;
+                if (!bitmap_test(&buddy->orders[order].free, page >> order))
+                        return CHECK_FAULT(check, "page %llu: neither held nor free",
+                                (unsigned long long)page);
+                page += order_pages(order);
+                check->report->free_blocks++;
         }
-        return true;
+        return 0;
 }
 
 static int chain_check(struct pool_check *check, struct block block) {
@@ -58,9 +65,6 @@ static int block_check(struct pool_check *check, struct block block, uint32_t ow
         if (owner == OWNER_NONE && !pool->leases[block.page].holds)
                 return CHECK_FAULT(check, "page %u, order %u: live, but nobody holds it",
                         block.page, block.order);
-        if (!block_is_out_of_free_sets(pool, block))
-                return CHECK_FAULT(
-                        check, "page %u, order %u: held and free at once", block.page, block.order);
         check->report->live_blocks++;
         check->live_pages += order_pages(block.order);
         check->held_blocks[block.order]++;
@@ -77,14 +81,19 @@ static int blocks_check(struct pool_check *check) {
         while (ledger_next_live(&pool->ledger, pages, &page, &block, &owner)) {
                 if (block.page < behind)
                         return CHECK_FAULT(check, "page %u: inside another held block", block.page);
+                int r = gap_check(check, behind, block.page);
                 behind = block.page + order_pages(block.order);
-                if (behind > pages)
-                        return CHECK_FAULT(check, "page %u, order %u: beyond the pool's %llu pages",
+                if (r == 0 && behind > pages)
+                        r = CHECK_FAULT(check, "page %u, order %u: beyond the pool's %llu pages",
                                 block.page, block.order, (unsigned long long)pages);
-                int r = block_check(check, block, owner);
+                if (r == 0)
+                        r = block_check(check, block, owner);
                 if (r < 0)
                         return r;
         }
+        int r = gap_check(check, behind, pages);
+        if (r < 0)
+                return r;
         check->report->pages = pages;
         check->report->chunks = (pages + CHUNK_PAGES - 1) >> CHUNK_ORDER;
         for (uint64_t chunk = 0; chunk < check->report->chunks; chunk++)
@@ -189,8 +198,9 @@ static int sessions_check(struct pool_check *check) {
 static int totals_check(struct pool_check *check) {
         struct buddy_totals totals;
         buddy_totals(&check->pool->buddy, &totals);
+        uint64_t free_blocks = 0;
         for (unsigned order = 0; order < ORDER_COUNT; order++) {
-                check->report->free_blocks += totals.free_blocks[order];
+                free_blocks += totals.free_blocks[order];
                 uint64_t counted = atomic_load_explicit(
                         &check->pool->held[order].blocks, memory_order_relaxed);
                 if (counted != check->held_blocks[order])
@@ -199,6 +209,10 @@ static int totals_check(struct pool_check *check) {
                                 (unsigned long long)counted,
                                 (unsigned long long)check->held_blocks[order]);
         }
+        if (free_blocks != check->report->free_blocks)
+                return CHECK_FAULT(check, "%llu free blocks, %llu of them between held ones",
+                        (unsigned long long)free_blocks,
+                        (unsigned long long)check->report->free_blocks);
         if (totals.free_pages + check->live_pages != check->report->pages ||
                 totals.managed_pages != check->report->pages)
                 return CHECK_FAULT(check, "%llu free and %llu held pages of %llu",

@@ -11,106 +11,6 @@ uint32_t pool_clock_s(void) {
         return (uint32_t)now.tv_sec & ~LEASE_MARK;
 }
 
-/* ---- Lists ---- */
-
-void lease_link_locked(struct pool *pool, uint32_t session, struct block block) {
-        struct holder *holder = &pool->holders[session];
-        struct lease *lease = &pool->leases[block.page];
-        lease->prev = 0;
-        lease->next = holder->first_lease;
-        if (lease->next)
-                pool->leases[lease->next - 1].prev = block.page + 1;
-        holder->first_lease = block.page + 1;
-        holder->held_bytes += block_bytes(pool, block.order);
-        holder->held_ranges++;
-}
-
-void lease_unlink_locked(struct pool *pool, uint32_t session, uint32_t page, unsigned order) {
-        struct holder *holder = &pool->holders[session];
-        struct lease *lease = &pool->leases[page];
-        if (lease->prev)
-                pool->leases[lease->prev - 1].next = lease->next;
-        else
-                holder->first_lease = lease->next;
-        if (lease->next)
-                pool->leases[lease->next - 1].prev = lease->prev;
-        lease->next = lease->prev = 0;
-        holder->held_bytes -= block_bytes(pool, order);
-        holder->held_ranges--;
-}
-
-static uint32_t chain_skip_locked(const struct pool *pool, uint32_t session, uint32_t at) {
-        while (at && pool->links[at - 1].session != session)
-                at = pool->links[at - 1].page_next;
-        return at;
-}
-
-/* First further hold that a session has on a page: link + 1, or 0. Needs the stripe. */
-uint32_t chain_find_locked(const struct pool *pool, uint32_t session, uint32_t page) {
-        return chain_skip_locked(pool, session, pool->leases[page].holds);
-}
-
-/* The next one behind it. */
-static uint32_t chain_next_locked(const struct pool *pool, uint32_t session, uint32_t at) {
-        return chain_skip_locked(pool, session, pool->links[at - 1].page_next);
-}
-
-void chain_remove_locked(struct pool *pool, uint32_t page, uint32_t link) {
-        uint32_t *at = &pool->leases[page].holds;
-        while (*at != link + 1)
-                at = &pool->links[*at - 1].page_next;
-        *at = pool->links[link].page_next;
-}
-
-void hold_link_locked(struct pool *pool, uint32_t session, uint32_t link, struct block block) {
-        struct holder *holder = &pool->holders[session];
-        struct hold_link *entry = &pool->links[link];
-        entry->session = session;
-        entry->prev = 0;
-        entry->next = holder->first_hold;
-        if (entry->next)
-                pool->links[entry->next - 1].prev = link + 1;
-        holder->first_hold = link + 1;
-        holder->held_bytes += block_bytes(pool, block.order);
-        holder->held_ranges++;
-}
-
-void hold_unlink_locked(struct pool *pool, uint32_t session, uint32_t link, unsigned order) {
-        struct holder *holder = &pool->holders[session];
-        struct hold_link *entry = &pool->links[link];
-        if (entry->prev)
-                pool->links[entry->prev - 1].next = entry->next;
-        else
-                holder->first_hold = entry->next;
-        if (entry->next)
-                pool->links[entry->next - 1].prev = entry->prev;
-        holder->held_bytes -= block_bytes(pool, order);
-        holder->held_ranges--;
-}
-
-int hold_slot_take(struct pool *pool, uint32_t *link) {
-        int r = 0;
-        spinlock_lock(&pool->table_lock);
-        if (pool->free_hold) {
-                *link = pool->free_hold - 1;
-                pool->free_hold = pool->links[*link].page_next;
-        } else if (pool->holds_used < pool->ledger.hold_count) {
-                *link = pool->holds_used++;
-        } else {
-                r = -ENOSPC;
-        }
-        spinlock_unlock(&pool->table_lock);
-        return r;
-}
-
-void hold_slot_put(struct pool *pool, uint32_t link) {
-        spinlock_lock(&pool->table_lock);
-        pool->links[link].page_next = pool->free_hold;
-        pool->links[link].session = 0;
-        pool->free_hold = link + 1;
-        spinlock_unlock(&pool->table_lock);
-}
-
 /* ---- What is at a block ---- */
 
 /* 0 and the record if the block is live in this life; else -EINVAL (no such life has been) or -ESTALE (it is over). */
@@ -120,8 +20,9 @@ int block_state(const struct pool *pool, struct block block, struct ledger_recor
         bool split = record.order_plus_1 == CHUNK_SPLIT;
         bool live = split != (block.order >= CHUNK_ORDER) && record.order_plus_1 != 0;
         if (block.order < CHUNK_ORDER) {
+                /* No record here was ever written, or not since the chunk was last granted whole. */
                 if (!atomic_load_explicit(&pool->backed[chunk], memory_order_acquire))
-                        return -EINVAL;
+                        return block.generation && record.generation ? -ESTALE : -EINVAL;
                 record = ledger_unpack(ledger_load(&pool->ledger.records[block.page]));
                 live = split && record.order_plus_1 != 0;
         }
@@ -159,7 +60,7 @@ static int block_back(struct pool *pool, uint32_t page, unsigned order) {
         if (r == 0 && pool->backing.commit_segment)
                 r = pool->backing.commit_segment(pool->backing.context,
                         (uint64_t)page << pool->page_shift, block_bytes(pool, order));
-        return r < 0 ? -ENOMEM : 0;
+        return r < 0 ? -ENOSPC : 0;
 }
 
 /* A chunk's first page record counts only once its word says so. Two grants may race here: the word is
@@ -245,28 +146,12 @@ static void owner_drop_locked(
                 block_free_if_dead_locked(pool, block, OWNER_NONE, freed);
 }
 
-/* Which of its holds a session drops or gives: link + 1, or 0 for the record's. One that it was granted or
- * attached goes before one that it was given, so that its own count of the former stays true. Needs the stripe. */
-uint32_t hold_pick_locked(
-        const struct pool *pool, uint32_t session, uint32_t page, struct ledger_record record) {
-        uint32_t given = 0;
-        if (record.owner == session && !record.given)
-                return 0;
-        for (uint32_t at = chain_find_locked(pool, session, page); at;
-                at = chain_next_locked(pool, session, at)) {
-                if (!hold_unpack(ledger_load(&pool->ledger.holds[at - 1])).given)
-                        return at;
-                given = at;
-        }
-        return given;
-}
-
 /* Drops one hold that the session is known to have. Needs the session and the stripe. */
 void hold_drop_locked(
         struct pool *pool, uint32_t session, struct block block, struct pool_freed *freed) {
         struct ledger_record record =
                 ledger_unpack(ledger_load(block_word(pool, block.page, block.order)));
-        uint32_t at = hold_pick_locked(pool, session, block.page, record);
+        uint32_t at = hold_take_locked(pool, session, block.page, record);
         if (at == 0) {
                 assert(record.owner == session);
                 owner_drop_locked(pool, session, block, freed);
@@ -288,112 +173,10 @@ void pool_free_block(struct pool *pool, const struct pool_freed *freed) {
         (void)r;
 }
 
-/* 0 if the session holds the live block; else the error. Needs the session; holds of others may come and go, its own cannot. */
-static int hold_check_locked(
-        struct pool *pool, uint32_t session, struct block block, bool *owner, uint32_t *link) {
-        struct ledger_record record;
-        spinlock_lock(stripe_of(pool, block.page));
-        int r = block_state(pool, block, &record);
-        if (r == 0) {
-                *owner = record.owner == session;
-                *link = chain_find_locked(pool, session, block.page);
-                if (!*owner && !*link)
-                        r = -ESTALE;
-        }
-        spinlock_unlock(stripe_of(pool, block.page));
-        return r;
-}
-
-/* How many holds a session has on a page. Needs the session. */
-static size_t hold_count_locked(struct pool *pool, uint32_t session, uint32_t page, bool owner) {
-        size_t count = owner;
-        spinlock_lock(stripe_of(pool, page));
-        for (uint32_t at = pool->leases[page].holds; at; at = pool->links[at - 1].page_next)
-                count += pool->links[at - 1].session == session;
-        spinlock_unlock(stripe_of(pool, page));
-        return count;
-}
-
-/* Sets or clears the mark "named in this batch already" and returns what it was. It lies where only this session's
- * lock guards it. */
-static bool mark_swap_locked(
-        struct pool *pool, uint32_t page, bool owner, uint32_t link, bool mark) {
-        if (!owner) {
-                bool was = pool->links[link - 1].mark;
-                pool->links[link - 1].mark = mark;
-                return was;
-        }
-        _Atomic uint32_t *granted = &pool->leases[page].granted;
-        uint32_t seen = atomic_load_explicit(granted, memory_order_relaxed);
-        atomic_store_explicit(
-                granted, mark ? seen | LEASE_MARK : seen & ~LEASE_MARK, memory_order_relaxed);
-        return seen & LEASE_MARK;
-}
-
-static size_t named_before(const struct block *blocks, size_t index) {
-        size_t count = 0;
-        for (size_t i = 0; i < index; i++)
-                count += blocks[i].page == blocks[index].page;
-        return count;
-}
-
-/* Clears the marks of blocks that the session still holds; those of freed ones go with the next grant. */
-void batch_unmark_locked(
-        struct pool *pool, uint32_t session, const struct block *blocks, size_t count) {
-        bool owner;
-        uint32_t link;
-        for (size_t i = 0; i < count; i++)
-                if (hold_check_locked(pool, session, blocks[i], &owner, &link) == 0)
-                        mark_swap_locked(pool, blocks[i].page, owner, link, false);
-}
-
-/* Whether the session has as many holds as the batch names, for every block of it. On success the
- * blocks are left marked. Needs the session. */
-int batch_check_locked(struct pool *pool, uint32_t session, const struct block *blocks,
-        size_t count, size_t *bad) {
-        for (size_t i = 0; i < count; i++) {
-                bool owner;
-                uint32_t link;
-                uint32_t page = blocks[i].page;
-                int r = hold_check_locked(pool, session, blocks[i], &owner, &link);
-                if (r == 0 && mark_swap_locked(pool, page, owner, link, true) &&
-                        named_before(blocks, i) >= hold_count_locked(pool, session, page, owner))
-                        r = -ESTALE;
-                if (r < 0) {
-                        batch_unmark_locked(pool, session, blocks, i);
-                        *bad = i;
-                        return r;
-                }
-        }
-        return 0;
-}
-
-int pool_release_many(struct pool *pool, uint32_t session, const struct block *blocks, size_t count,
-        size_t *bad, uint64_t *freed_pages) {
-        struct pool_freed freed[POOL_BATCH_MAX];
-        if (count == 0 || count > POOL_BATCH_MAX)
-                return -EINVAL;
-        struct holder *holder = &pool->holders[session];
-        spinlock_lock(&holder->lock);
-        int r = batch_check_locked(pool, session, blocks, count, bad);
-        for (size_t i = 0; i < count && r == 0; i++) {
-                freed[i].freed = false;
-                spinlock_lock(stripe_of(pool, blocks[i].page));
-                hold_drop_locked(pool, session, blocks[i], &freed[i]);
-                spinlock_unlock(stripe_of(pool, blocks[i].page));
-                if (!freed[i].freed)
-                        batch_unmark_locked(pool, session, &blocks[i], 1);
-        }
-        spinlock_unlock(&holder->lock);
-        if (r < 0)
-                return r;
-        uint64_t pages = 0;
-        for (size_t i = 0; i < count; i++) {
-                pool_free_block(pool, &freed[i]);
-                pages += freed[i].freed ? order_pages(freed[i].order) : 0;
-        }
-        *freed_pages = pages;
-        return 0;
+bool session_holds_locked(
+        struct pool *pool, uint32_t session, uint32_t page, struct ledger_record record) {
+        return record.owner == session || index_find_locked(pool, session, page, false) ||
+               index_find_locked(pool, session, page, true);
 }
 
 int pool_release(struct pool *pool, uint32_t session, struct block block, bool *freed) {
@@ -403,7 +186,7 @@ int pool_release(struct pool *pool, uint32_t session, struct block block, bool *
         spinlock_lock(&holder->lock);
         spinlock_lock(stripe_of(pool, block.page));
         int r = block_state(pool, block, &record);
-        if (r == 0 && record.owner != session && !chain_find_locked(pool, session, block.page))
+        if (r == 0 && !session_holds_locked(pool, session, block.page, record))
                 r = -ESTALE;
         if (r == 0)
                 hold_drop_locked(pool, session, block, &result);

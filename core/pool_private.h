@@ -7,7 +7,9 @@
 
 #include "pool.h"
 
-#define STRIPE_COUNT 1024u
+#define STRIPE_COUNT   1024u
+#define STRIPE_BUCKETS 256u  /* of the index of holds, for each stripe */
+#define KEY_BUCKETS    4096u /* of the index of keys */
 
 /* Private state of a block head, one slot per page. */
 struct lease {
@@ -20,13 +22,18 @@ struct lease {
 
 /* Private state of one further hold: link i < hold_count belongs to hold word i, the others to keys. */
 struct hold_link {
-        uint32_t next, prev; /* session's list of hold words; guarded by the session's lock */
-        uint32_t
-                page_next; /* chain of the page; guarded by the stripe; of a free slot: next free */
-        uint32_t page;     /* of a used slot */
-        uint32_t session;  /* 0: a key */
-        uint32_t granted;  /* seconds of the monotonic clock */
-        bool mark;         /* guarded by the session's lock */
+        uint32_t next,
+                prev; /* session's list of hold words: link + 1; guarded by the session's lock */
+        uint32_t page_next; /* chain of the page: link + 1; of a free slot: the next free one */
+        uint32_t page_prev;
+        uint32_t bucket_next; /* of a group's head: next group in the bucket: link + 1 */
+        uint32_t group_next;  /* next hold of the same group: link + 1 */
+        uint32_t group_count; /* of a group's head: holds in it */
+        uint32_t named;   /* of a group's head: times in the batch under way; the session's lock */
+        uint32_t page;    /* of a used slot */
+        uint32_t session; /* 0: a key */
+        uint32_t granted; /* seconds of the monotonic clock */
+        bool given;
 };
 
 /* Private state of a session slot. Type-stable: never freed before the pool. */
@@ -57,8 +64,13 @@ struct pool {
         struct hold_link *links; /* hold_count + LEDGER_KEYS; owned mapping */
         struct holder *holders;  /* LEDGER_SESSIONS; owned mapping */
         _Atomic uint8_t *backed; /* per chunk: its page records may be touched; owned mapping */
+        uint32_t *buckets; /* index of holds: link + 1; a stripe guards its own; owned mapping */
         struct spinlock keys_lock;
-        uint32_t keys_used; /* slots below this may be in use; keys_lock */
+        uint32_t keys_used; /* slots from here on were never used; keys_lock */
+        uint32_t free_key;  /* list of slots without a key: slot + 1; keys_lock */
+        uint32_t key_next
+                [LEDGER_KEYS]; /* next in the bucket, or next free one: slot + 1; keys_lock */
+        uint32_t key_buckets[KEY_BUCKETS]; /* index of keys by name: slot + 1; keys_lock */
         struct spinlock table_lock;
         uint32_t session_cursor; /* where the search for a free slot goes on; table_lock */
         uint32_t sessions_used;  /* slots below this may be in use; table_lock */
@@ -75,8 +87,12 @@ struct pool_freed {
         uint32_t order;
 };
 
+static inline uint32_t stripe_index(uint32_t page) {
+        return (page * UINT32_C(2654435761)) >> 22;
+}
+
 static inline struct spinlock *stripe_of(struct pool *pool, uint32_t page) {
-        return &pool->stripes[(page * UINT32_C(2654435761)) >> 22].lock;
+        return &pool->stripes[stripe_index(page)].lock;
 }
 
 static inline uint64_t block_bytes(const struct pool *pool, unsigned order) {
@@ -91,27 +107,42 @@ static inline _Atomic uint64_t *block_word(const struct pool *pool, uint32_t pag
 
 uint32_t pool_clock_s(void);
 
-/* pool_grant.c: all need the locks that their names say. */
-int block_state(const struct pool *pool, struct block block, struct ledger_record *out);
+/* pool_holds.c. A lease or hold is linked under its session's lock; chains and the index need the page's stripe. */
 void lease_link_locked(struct pool *pool, uint32_t session, struct block block);
 void lease_unlink_locked(struct pool *pool, uint32_t session, uint32_t page, unsigned order);
-uint32_t chain_find_locked(const struct pool *pool, uint32_t session, uint32_t page);
-uint32_t hold_pick_locked(
-        const struct pool *pool, uint32_t session, uint32_t page, struct ledger_record record);
-void chain_remove_locked(struct pool *pool, uint32_t page, uint32_t link);
 void hold_link_locked(struct pool *pool, uint32_t session, uint32_t link, struct block block);
 void hold_unlink_locked(struct pool *pool, uint32_t session, uint32_t link, unsigned order);
-void hold_slot_put(struct pool *pool, uint32_t link);
+void chain_add_locked(struct pool *pool, uint32_t page, uint32_t link);
+void chain_remove_locked(struct pool *pool, uint32_t page, uint32_t link);
+/* Puts a hold word's link, which is in its page's chain, into the index. */
+void index_add_locked(struct pool *pool, uint32_t link, uint32_t session, bool given);
+/* Head of a group: link + 1, or 0. */
+uint32_t index_find_locked(struct pool *pool, uint32_t session, uint32_t page, bool given);
+/* Which of its holds a session drops or gives: link + 1, which is taken out of the index, or 0 for the record's. One
+ * that it was granted or attached goes before one that it was given, so that its own count of the former stays true. */
+uint32_t hold_take_locked(
+        struct pool *pool, uint32_t session, uint32_t page, struct ledger_record record);
 int hold_slot_take(struct pool *pool, uint32_t *link);
+void hold_slot_put(struct pool *pool, uint32_t link);
+
+/* pool_grant.c: all need the locks that their names say. */
+int block_state(const struct pool *pool, struct block block, struct ledger_record *out);
+bool session_holds_locked(
+        struct pool *pool, uint32_t session, uint32_t page, struct ledger_record record);
 void block_free_if_dead_locked(
         struct pool *pool, struct block block, uint32_t owner, struct pool_freed *freed);
 void hold_drop_locked(
         struct pool *pool, uint32_t session, struct block block, struct pool_freed *freed);
 void pool_free_block(struct pool *pool, const struct pool_freed *freed);
+
+/* pool_batch.c: need the session. */
 int batch_check_locked(
         struct pool *pool, uint32_t session, const struct block *blocks, size_t count, size_t *bad);
 void batch_unmark_locked(
         struct pool *pool, uint32_t session, const struct block *blocks, size_t count);
+
+/* pool_share.c: puts a key that the ledger has into the index. */
+void key_index_add_locked(struct pool *pool, uint32_t slot);
 
 /* pool_recover.c: fills the private state of a new pool from its ledger. */
 int pool_recover(struct pool *pool, char *fault, size_t fault_bytes);

@@ -48,15 +48,6 @@ static bool session_known(const struct pool *pool, uint32_t session) {
                ledger_load(&pool->ledger.sessions[session].state) >> 56 != SESSION_FREE;
 }
 
-static void chain_add(struct pool *pool, uint32_t link, uint32_t page, uint32_t session) {
-        struct hold_link *entry = &pool->links[link];
-        entry->page = page;
-        entry->session = session;
-        entry->granted = pool_clock_s();
-        entry->page_next = pool->leases[page].holds;
-        pool->leases[page].holds = link + 1;
-}
-
 /* Chains of hold words; unused slots below the highest used one become free slots. */
 static int holds_recover(struct recovery *recovery, uint64_t *total) {
         struct pool *pool = recovery->pool;
@@ -74,7 +65,9 @@ static int holds_recover(struct recovery *recovery, uint64_t *total) {
                                 (unsigned long long)word, hold.page, hold.session);
                 if (pool->holds_used == 0)
                         pool->holds_used = i + 1;
-                chain_add(pool, i, hold.page, hold.session);
+                pool->links[i].granted = pool_clock_s();
+                chain_add_locked(pool, hold.page, i);
+                index_add_locked(pool, i, hold.session, hold.given);
                 (*total)++;
         }
         return 0;
@@ -87,6 +80,10 @@ static int keys_recover(struct recovery *recovery, uint64_t *total) {
                 uint64_t range = ledger_load(&entry->range);
                 if (range == 0)
                         continue;
+                for (; pool->keys_used < slot; pool->keys_used++) {
+                        pool->key_next[pool->keys_used] = pool->free_key;
+                        pool->free_key = pool->keys_used + 1;
+                }
                 uint32_t page = key_page(range);
                 if (page >= recovery->pages || !entry->name[0] ||
                         !memchr(entry->name, 0, sizeof entry->name))
@@ -96,7 +93,10 @@ static int keys_recover(struct recovery *recovery, uint64_t *total) {
                 if (entry->digest != ledger_key_digest(entry, slot))
                         return pool_fault(recovery->fault, recovery->fault_bytes,
                                 "key slot %u: its name or uid does not match its digest", slot);
-                chain_add(pool, (uint32_t)pool->ledger.hold_count + slot, page, 0);
+                uint32_t link = (uint32_t)pool->ledger.hold_count + slot;
+                pool->links[link].granted = pool_clock_s();
+                chain_add_locked(pool, page, link);
+                key_index_add_locked(pool, slot);
                 pool->keys_used = slot + 1;
                 (*total)++;
         }

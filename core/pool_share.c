@@ -24,15 +24,12 @@ static int hold_add_locked(
         int r = hold_slot_take(pool, &link);
         if (r < 0)
                 return r;
-        struct hold_link *entry = &pool->links[link];
-        entry->page = block.page;
-        entry->mark = false;
-        entry->granted = pool_clock_s();
+        pool->links[link].granted = pool_clock_s();
         ledger_store(&pool->ledger.holds[link],
                 hold_pack((struct ledger_hold){.session = session, .page = block.page}, link));
         hold_link_locked(pool, session, link, block);
-        entry->page_next = pool->leases[block.page].holds;
-        pool->leases[block.page].holds = link + 1;
+        chain_add_locked(pool, block.page, link);
+        index_add_locked(pool, link, session, false);
         return 0;
 }
 
@@ -67,7 +64,7 @@ static void hold_give_locked(
         struct pool *pool, uint32_t session, struct block block, uint32_t peer) {
         _Atomic uint64_t *word = block_word(pool, block.page, block.order);
         struct ledger_record record = ledger_unpack(ledger_load(word));
-        uint32_t at = hold_pick_locked(pool, session, block.page, record);
+        uint32_t at = hold_take_locked(pool, session, block.page, record);
         if (at == 0) {
                 record.owner = peer;
                 record.given = true;
@@ -81,6 +78,7 @@ static void hold_give_locked(
                         at - 1));
         hold_unlink_locked(pool, session, at - 1, block.order);
         hold_link_locked(pool, peer, at - 1, block);
+        index_add_locked(pool, at - 1, peer, true);
 }
 
 int pool_give_many(struct pool *pool, uint32_t session, const struct block *blocks, size_t count,
@@ -106,22 +104,47 @@ int pool_give_many(struct pool *pool, uint32_t session, const struct block *bloc
 
 /* ---- Keys ---- */
 
-static const char *key_name(const struct pool *pool, uint32_t slot) {
-        return pool->ledger.keys[slot].name;
+static uint32_t *key_bucket(struct pool *pool, const char *key) {
+        uint32_t hash = UINT32_C(2166136261); /* Fowler, Noll and Vo's, 1a */
+        for (const char *c = key; *c; c++)
+                hash = (hash ^ (uint8_t)*c) * UINT32_C(16777619);
+        return &pool->key_buckets[hash % KEY_BUCKETS];
 }
 
-/* Slot of a key, or LEDGER_KEYS. *vacant: a slot for a new one, or LEDGER_KEYS. Needs the keys lock. */
-static uint32_t key_find_locked(struct pool *pool, const char *key, uint32_t *vacant) {
-        *vacant = LEDGER_KEYS;
-        for (uint32_t slot = 0; slot < pool->keys_used; slot++) {
-                if (ledger_load(&pool->ledger.keys[slot].range) == 0)
-                        *vacant = *vacant == LEDGER_KEYS ? slot : *vacant;
-                else if (strcmp(key_name(pool, slot), key) == 0)
-                        return slot;
-        }
-        if (*vacant == LEDGER_KEYS && pool->keys_used < LEDGER_KEYS)
-                *vacant = pool->keys_used;
-        return LEDGER_KEYS;
+/* Slot of a key, or LEDGER_KEYS. Needs the keys lock. */
+static uint32_t key_find_locked(struct pool *pool, const char *key) {
+        uint32_t at = *key_bucket(pool, key);
+        while (at && strcmp(pool->ledger.keys[at - 1].name, key) != 0)
+                at = pool->key_next[at - 1];
+        return at ? at - 1 : LEDGER_KEYS;
+}
+
+void key_index_add_locked(struct pool *pool, uint32_t slot) {
+        uint32_t *bucket = key_bucket(pool, pool->ledger.keys[slot].name);
+        pool->key_next[slot] = *bucket;
+        *bucket = slot + 1;
+}
+
+static void key_index_remove_locked(struct pool *pool, uint32_t slot) {
+        uint32_t *place = key_bucket(pool, pool->ledger.keys[slot].name);
+        while (*place != slot + 1)
+                place = &pool->key_next[*place - 1];
+        *place = pool->key_next[slot];
+}
+
+/* A slot for a new key, or LEDGER_KEYS. Needs the keys lock. */
+static uint32_t key_slot_take_locked(struct pool *pool) {
+        uint32_t slot = pool->free_key ? pool->free_key - 1 : pool->keys_used;
+        if (pool->free_key)
+                pool->free_key = pool->key_next[slot];
+        else if (slot < LEDGER_KEYS)
+                pool->keys_used++;
+        return slot;
+}
+
+static void key_slot_put_locked(struct pool *pool, uint32_t slot) {
+        pool->key_next[slot] = pool->free_key;
+        pool->free_key = slot + 1;
 }
 
 /* The block under a key in use. A live block's order and generation are in its record. Needs the keys lock, under which
@@ -149,12 +172,9 @@ static void stripes_unlock(struct spinlock *a, struct spinlock *b) {
 
 static void key_link_locked(struct pool *pool, uint32_t slot, uint32_t page) {
         uint32_t link = (uint32_t)pool->ledger.hold_count + slot;
-        struct hold_link *entry = &pool->links[link];
-        entry->page = page;
-        entry->session = 0;
-        entry->granted = pool_clock_s();
-        entry->page_next = pool->leases[page].holds;
-        pool->leases[page].holds = link + 1;
+        pool->links[link].session = 0;
+        pool->links[link].granted = pool_clock_s();
+        chain_add_locked(pool, page, link);
 }
 
 /* Takes the key's hold off a block, after the store that ended it. Needs the stripe. */
@@ -175,7 +195,7 @@ static int key_move_locked(struct pool *pool, uint32_t session, uint32_t slot, s
         struct ledger_record record;
         stripes_lock(a, b);
         int r = block_state(pool, block, &record);
-        if (r == 0 && record.owner != session && !chain_find_locked(pool, session, block.page))
+        if (r == 0 && !session_holds_locked(pool, session, block.page, record))
                 r = -ESTALE;
         if (r == 0 && old.page != block.page) {
                 ledger_store(&pool->ledger.keys[slot].range, key_pack(block, slot));
@@ -186,26 +206,34 @@ static int key_move_locked(struct pool *pool, uint32_t session, uint32_t slot, s
         return r;
 }
 
-/* Needs session and keys. */
-static int key_create_locked(
+static void key_write_locked(
         struct pool *pool, uint32_t session, uint32_t slot, const char *key, struct block block) {
         struct ledger_key *entry = &pool->ledger.keys[slot];
+        memset(entry->name, 0, sizeof entry->name);
+        memcpy(entry->name, key, strlen(key));
+        entry->uid = pool->ledger.sessions[session].uid;
+        entry->digest = ledger_key_digest(entry, slot);
+        ledger_store(&entry->range, key_pack(block, slot));
+        key_link_locked(pool, slot, block.page);
+        key_index_add_locked(pool, slot);
+}
+
+/* Needs session and keys. */
+static int key_create_locked(
+        struct pool *pool, uint32_t session, const char *key, struct block block) {
+        uint32_t slot = key_slot_take_locked(pool);
+        if (slot == LEDGER_KEYS)
+                return -ENOSPC;
         struct ledger_record record;
         spinlock_lock(stripe_of(pool, block.page));
         int r = block_state(pool, block, &record);
-        if (r == 0 && record.owner != session && !chain_find_locked(pool, session, block.page))
+        if (r == 0 && !session_holds_locked(pool, session, block.page, record))
                 r = -ESTALE;
-        if (r == 0) {
-                memset(entry->name, 0, sizeof entry->name);
-                memcpy(entry->name, key, strlen(key));
-                entry->uid = pool->ledger.sessions[session].uid;
-                entry->digest = ledger_key_digest(entry, slot);
-                ledger_store(&entry->range, key_pack(block, slot));
-                key_link_locked(pool, slot, block.page);
-                if (slot == pool->keys_used)
-                        pool->keys_used = slot + 1;
-        }
+        if (r == 0)
+                key_write_locked(pool, session, slot, key, block);
         spinlock_unlock(stripe_of(pool, block.page));
+        if (r < 0)
+                key_slot_put_locked(pool, slot);
         return r;
 }
 
@@ -223,17 +251,15 @@ int pool_publish(struct pool *pool, uint32_t session, const char *key, struct bl
         if (r < 0)
                 return r;
         struct pool_freed freed = {.freed = false};
-        uint32_t vacant;
         spinlock_lock(&pool->holders[session].lock);
         spinlock_lock(&pool->keys_lock);
-        uint32_t slot = key_find_locked(pool, key, &vacant);
+        uint32_t slot = key_find_locked(pool, key);
         if (slot < LEDGER_KEYS) {
                 r = key_access(pool, session, slot);
                 if (r == 0)
                         r = key_move_locked(pool, session, slot, block, &freed);
         } else {
-                r = vacant < LEDGER_KEYS ? key_create_locked(pool, session, vacant, key, block)
-                                         : -ENOSPC;
+                r = key_create_locked(pool, session, key, block);
         }
         spinlock_unlock(&pool->keys_lock);
         spinlock_unlock(&pool->holders[session].lock);
@@ -242,12 +268,11 @@ int pool_publish(struct pool *pool, uint32_t session, const char *key, struct bl
 }
 
 int pool_lookup(struct pool *pool, uint32_t session, const char *key, struct block *out) {
-        uint32_t vacant;
         struct ledger_record record;
         int r = -ENOENT;
         spinlock_lock(&pool->holders[session].lock);
         spinlock_lock(&pool->keys_lock);
-        uint32_t slot = key_find_locked(pool, key, &vacant);
+        uint32_t slot = key_find_locked(pool, key);
         if (slot < LEDGER_KEYS) {
                 struct block block = key_block_locked(pool, slot);
                 spinlock_lock(stripe_of(pool, block.page));
@@ -265,9 +290,8 @@ int pool_lookup(struct pool *pool, uint32_t session, const char *key, struct blo
 
 int pool_unpublish(struct pool *pool, uint32_t session, const char *key) {
         struct pool_freed freed = {.freed = false};
-        uint32_t vacant;
         spinlock_lock(&pool->keys_lock);
-        uint32_t slot = key_find_locked(pool, key, &vacant);
+        uint32_t slot = key_find_locked(pool, key);
         int r = slot < LEDGER_KEYS ? key_access(pool, session, slot) : -ENOENT;
         if (r == 0) {
                 struct block block = key_block_locked(pool, slot);
@@ -275,6 +299,8 @@ int pool_unpublish(struct pool *pool, uint32_t session, const char *key) {
                 ledger_store(&pool->ledger.keys[slot].range, 0);
                 key_unlink_locked(pool, slot, block, &freed);
                 spinlock_unlock(stripe_of(pool, block.page));
+                key_index_remove_locked(pool, slot);
+                key_slot_put_locked(pool, slot);
         }
         spinlock_unlock(&pool->keys_lock);
         pool_free_block(pool, &freed);

@@ -1,6 +1,7 @@
 /* A pool's operations, one by one. The full walk runs after every test. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdio.h>
 
 #include "pool_fixture.h"
 
@@ -373,31 +374,126 @@ Test(pool, hold_table_full_is_refused) {
         bob = fixture_session(&fixture, "bob", 0);
 }
 
+Test(pool, a_block_shared_a_hundred_thousand_times_costs_no_more) {
+        struct block block = granted(ada, 0);
+        for (unsigned i = 0; i < 30000; i++) {
+                cr_assert_eq(pool_attach(pool, ada, block), 0);
+                cr_assert_eq(pool_attach(pool, bob, block), 0);
+        }
+        static struct block batch[POOL_BATCH_MAX];
+        for (unsigned i = 0; i < POOL_BATCH_MAX; i++)
+                batch[i] = block;
+        size_t bad;
+        uint64_t freed;
+        for (unsigned i = 0; i < 7; i++)
+                cr_assert_eq(pool_release_many(pool, ada, batch, POOL_BATCH_MAX, &bad, &freed), 0);
+        check();
+        cr_assert_eq(pool_release_many(pool, ada, batch, POOL_BATCH_MAX, &bad, &freed), -ESTALE);
+        cr_assert_eq(bad, 30001 - 7 * POOL_BATCH_MAX);
+        check();
+        fixture_close(&fixture, bob);
+        bob = fixture_session(&fixture, "bob", 1001);
+        cr_assert_eq(held_ranges(ada), 30001 - 7 * POOL_BATCH_MAX);
+}
+
+Test(pool, given_holds_are_counted_in_batches) {
+        struct block block = granted(ada, 0);
+        struct block pair[3] = {block, block, block};
+        size_t bad;
+        uint64_t freed;
+        cr_assert_eq(pool_attach(pool, ada, block), 0);
+        cr_assert_eq(pool_attach(pool, bob, block), 0);
+        cr_assert_eq(pool_give_many(pool, ada, pair, 2, bob, &bad), 0);
+        check();
+        cr_assert_eq(pool_give_many(pool, ada, pair, 1, bob, &bad), -ESTALE);
+        cr_assert_eq(held_ranges(bob), 3);
+        cr_assert_eq(pool_release_many(pool, bob, pair, 3, &bad, &freed), 0);
+        cr_assert_eq(freed, 1);
+}
+
+Test(pool, key_slots_are_found_again) {
+        struct block block = granted(ada, 0);
+        char key[32];
+        for (unsigned round = 0; round < 2; round++) {
+                for (unsigned i = 0; i < LEDGER_KEYS; i++) {
+                        snprintf(key, sizeof key, "key %u", i);
+                        cr_assert_eq(pool_publish(pool, ada, key, block), 0);
+                }
+                cr_assert_eq(pool_publish(pool, ada, "one more", block), -ENOSPC);
+                for (unsigned i = 1; i < LEDGER_KEYS; i += 2) {
+                        snprintf(key, sizeof key, "key %u", i);
+                        cr_assert_eq(pool_unpublish(pool, ada, key), 0);
+                }
+                cr_assert_eq(fixture_recover(&fixture), 0, "%s", fixture.fault);
+                pool = fixture.pool;
+                check();
+                for (unsigned i = 0; i < LEDGER_KEYS; i += 2) {
+                        snprintf(key, sizeof key, "key %u", i);
+                        cr_assert_eq(pool_unpublish(pool, ada, key), 0);
+                }
+        }
+}
+
 /* ---- Backing that runs out ---- */
 
+/* Backs as many blocks as are left. */
 static int refuse_backing(void *context, uint64_t offset_bytes, uint64_t length_bytes) {
         (void)offset_bytes;
         (void)length_bytes;
-        return *(int *)context ? 0 : -ENOSPC;
+        int *left = context;
+        return (*left)-- > 0 ? 0 : -ENOSPC;
 }
 
-Test(pool, a_grant_that_cannot_be_backed_changes_nothing) {
-        int backed = 0;
-        struct pool_backing backing = {.commit_segment = refuse_backing,
-                .commit_ledger = refuse_backing,
-                .context = &backed};
+static void reopen_with_backing(int *left) {
+        struct pool_backing backing = {.commit_segment = refuse_backing, .context = left};
         pool_free(fixture.pool);
         cr_assert_eq(pool_new(&fixture.ledger, &backing, &fixture.pool, fixture.fault,
                              sizeof fixture.fault),
                 0);
         pool = fixture.pool;
+}
+
+Test(pool, a_grant_that_cannot_be_backed_changes_nothing) {
+        int left = 0;
         struct block block = {.page = 77};
-        struct block many[16];
-        cr_assert_eq(pool_grant(pool, ada, 0, &block), -ENOMEM);
-        cr_assert_eq(pool_grant(pool, ada, 10, &block), -ENOMEM);
-        cr_assert_eq(pool_grant_many(pool, ada, 0, 16, many), -ENOMEM);
+        reopen_with_backing(&left);
+        cr_assert_eq(pool_grant(pool, ada, 0, &block), -ENOSPC);
+        cr_assert_eq(pool_grant(pool, ada, 10, &block), -ENOSPC);
         cr_assert_eq(block.page, 77);
         cr_assert_eq(free_pages(), PAGES);
-        backed = 1;
+        left = 1;
         cr_assert_eq(pool_grant(pool, ada, 0, &block), 0);
+}
+
+Test(pool, a_batch_whose_nth_block_cannot_be_backed_changes_nothing) {
+        struct block many[16];
+        int left = 0;
+        reopen_with_backing(&left);
+        for (int backed = 0; backed < 16; backed++) {
+                left = backed;
+                cr_assert_eq(pool_grant_many(pool, ada, 2, 16, many), -ENOSPC);
+                cr_assert_eq(free_pages(), PAGES);
+                cr_assert_eq(held_ranges(ada), 0);
+                check();
+        }
+        left = 16;
+        cr_assert_eq(pool_grant_many(pool, ada, 2, 16, many), 0);
+}
+
+Test(pool, an_old_range_stays_stale_when_its_chunk_is_whole_again_after_a_restart) {
+        struct block small = granted(ada, 0);
+        bool freed;
+        cr_assert_eq(pool_release(pool, ada, small, &freed), 0);
+        struct block large = granted(ada, 9);
+        cr_assert_eq(large.page, small.page);
+        int left = 1000;
+        struct pool_backing backing = {.commit_segment = refuse_backing,
+                .commit_ledger = refuse_backing,
+                .context = &left};
+        pool_free(fixture.pool);
+        cr_assert_eq(pool_new(&fixture.ledger, &backing, &fixture.pool, fixture.fault,
+                             sizeof fixture.fault),
+                0);
+        pool = fixture.pool;
+        cr_assert_eq(pool_release(pool, ada, small, &freed), -ESTALE);
 }
