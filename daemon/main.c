@@ -41,10 +41,12 @@ static void raise_file_limit(void) {
                 log_warning("cannot raise the limit on open files: %s", strerror(errno));
 }
 
-/* Both would end the process where an error code tells as much. */
+/* The first two would end the process where an error code tells as much; the third says that a terminal is gone,
+ * which is no reason to leave clients alone. */
 static void ignore_signals(void) {
         signal(SIGPIPE, SIG_IGN);
         signal(SIGXFSZ, SIG_IGN);
+        signal(SIGHUP, SIG_IGN);
 }
 
 static void log_take_over(const struct store *store, const char *size) {
@@ -126,7 +128,6 @@ static int daemon_serve(struct daemon *daemon) {
                 .ready = daemon_ready,
         };
         error = server_run(&daemon->settings, &start);
-        stop_watch(); /* the server gave the signals back: a second one must not cut the cleaning up short */
         sd_notify(0, "STOPPING=1");
         return error;
 }
@@ -148,6 +149,8 @@ int main(int argc, char **argv) {
         switch (settings_load(argc, argv, &daemon.settings)) {
         case SETTINGS_EXIT_DONE:
                 return EXIT_DONE;
+        case SETTINGS_EXIT_FAILED:
+                return EXIT_FAILED;
         case SETTINGS_EXIT_USAGE:
                 return EXIT_USAGE;
         case SETTINGS_RUN:

@@ -103,6 +103,8 @@ static enum settings_outcome options_set(
 }
 
 static enum settings_outcome options_config(struct options *options, const char *path) {
+        if (!*path)
+                return usage("--config", "the file's name is empty; give one");
         char *copy = strdup(path);
         if (!copy)
                 return usage("--config", "out of memory; free some");
@@ -115,7 +117,7 @@ static enum settings_outcome options_print(const char *text) {
         if (fputs(text, stdout) == EOF || fflush(stdout) == EOF) {
                 log_error("cannot write to standard output: %s; give it somewhere to go",
                         strerror(errno));
-                return SETTINGS_EXIT_USAGE;
+                return SETTINGS_EXIT_FAILED;
         }
         return SETTINGS_EXIT_DONE;
 }

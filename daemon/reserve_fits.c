@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 
 #include "bytes.h"
+#include "core/ledger.h"
 #include "log.h"
 #include "reserve.h"
 
@@ -88,12 +89,39 @@ static uint64_t cgroup_available_bytes(void) {
         return least;
 }
 
+static struct ledger_layout ledger_layout_of(uint64_t size_bytes, uint64_t page_bytes) {
+        struct ledger_layout layout;
+        ledger_layout(size_bytes / page_bytes, &layout);
+        return layout;
+}
+
+/* What a pool consists of, in words; lazily, the pages and their part of the ledger come later. */
+static void parts_write(const struct pool_settings *pool, char *text, size_t text_bytes) {
+        struct ledger_layout layout = ledger_layout_of(pool->max_size_bytes, pool->page_bytes);
+        if (pool->commit == COMMIT_EAGER)
+                snprintf(text, text_bytes, "%s of pages and %s of ledger",
+                        bytes_rounded(pool->size_bytes).text,
+                        bytes_rounded(layout.total_bytes).text);
+        else
+                snprintf(text, text_bytes, "%s of ledger", bytes_rounded(layout.fixed_bytes).text);
+}
+
+/* Only mends that can help: even the smallest pool has a ledger, and a lazy one, too. */
 static bool fits_into(const struct pool_settings *pool, uint64_t need_bytes,
         uint64_t available_bytes, const char *place, const char *mend) {
         if (need_bytes <= available_bytes)
                 return true;
-        log_error("pool '%s' needs %s more, and %s has %s; give a smaller --size, %s", pool->name,
-                bytes_rounded(need_bytes).text, place, bytes_rounded(available_bytes).text, mend);
+        char parts[96];
+        parts_write(pool, parts, sizeof(parts));
+        uint64_t smallest = ledger_layout_of(pool->page_bytes, pool->page_bytes).total_bytes;
+        bool smaller_helps = smallest + pool->page_bytes <= available_bytes;
+        bool lazy_helps = pool->commit == COMMIT_EAGER &&
+                          ledger_layout_of(pool->max_size_bytes, pool->page_bytes).fixed_bytes <=
+                                  available_bytes;
+        log_error("pool '%s' (%s) needs %s more, and %s has %s; %s%s%s", pool->name, parts,
+                bytes_rounded(need_bytes).text, place, bytes_rounded(available_bytes).text, mend,
+                smaller_helps ? ", or give a smaller --size" : "",
+                lazy_helps ? ", or use --commit lazy" : "");
         return false;
 }
 
@@ -101,11 +129,10 @@ bool reserve_fits(const struct pool_settings *pool, uint64_t need_bytes, int fd)
         struct statvfs room;
         if (fd >= 0 && fstatvfs(fd, &room) == 0 && room.f_blocks > 0 &&
                 !fits_into(pool, need_bytes, (uint64_t)room.f_bavail * room.f_frsize, "/dev/shm",
-                        "make /dev/shm larger, or use --commit lazy"))
+                        "make /dev/shm larger"))
                 return false;
         return fits_into(pool, need_bytes, system_available_bytes(), "the system's free memory",
-                       "add memory, or use --commit lazy") &&
+                       "add memory") &&
                fits_into(pool, need_bytes, cgroup_available_bytes(),
-                       "this control group's memory limit",
-                       "raise the limit, or use --commit lazy");
+                       "this control group's memory limit", "raise the limit");
 }

@@ -5,6 +5,8 @@
 
 #include "complain.h"
 
+#define POOL_CHARACTERS_MAX 48
+
 struct cursor {
         int argc;
         char *const *argv;
@@ -31,15 +33,16 @@ static enum exit_status option_take(
                 return complain(EXIT_USAGE, "unknown option \"%s\"; see buddyctl --help", word);
         if (!options[id].placeholder) {
                 if (value)
-                        return complain(EXIT_USAGE, "--%s takes no argument", options[id].name);
+                        return complain(EXIT_USAGE, "--%s takes no argument; leave \"=%s\" out",
+                                options[id].name, value);
                 out->values[id] = "";
                 return EXIT_DONE;
         }
         if (!value && cursor->next < cursor->argc)
                 value = cursor->argv[cursor->next++];
         if (!value || value[0] == '\0')
-                return complain(
-                        EXIT_USAGE, "--%s needs %s", options[id].name, options[id].placeholder);
+                return complain(EXIT_USAGE, "--%s needs %s; see buddyctl --help", options[id].name,
+                        options[id].placeholder);
         out->values[id] = value;
         return EXIT_DONE;
 }
@@ -60,13 +63,21 @@ static enum exit_status operand_take(const char *word, struct invocation *out) {
         return EXIT_DONE;
 }
 
+static enum exit_status pool_judge(const char *pool) {
+        if (!pool || strlen(pool) <= POOL_CHARACTERS_MAX)
+                return EXIT_DONE;
+        return complain(EXIT_USAGE,
+                "--pool: the name has %zu characters and %d is the limit; give a shorter one",
+                strlen(pool), POOL_CHARACTERS_MAX);
+}
+
 /* Whether the parts, each fine alone, make one invocation. */
 static enum exit_status invocation_judge(const struct invocation *invocation) {
         const struct command *command = invocation->command;
         if (invocation_has(invocation, OPTION_HELP) || invocation_has(invocation, OPTION_VERSION))
                 return EXIT_DONE;
         if (!command)
-                return complain(EXIT_USAGE, "which command? see buddyctl --help");
+                return complain(EXIT_USAGE, "no command is given; see buddyctl --help");
         for (enum option_id id = 0; id < OPTION_COUNT; id++)
                 if (invocation_has(invocation, id) && !command_takes(command, id))
                         return complain(EXIT_USAGE, "%s takes no --%s; see buddyctl %s --help",
@@ -74,7 +85,7 @@ static enum exit_status invocation_judge(const struct invocation *invocation) {
         if (command->operand && !invocation->operand)
                 return complain(EXIT_USAGE, "%s needs %s; see buddyctl %s --help", command->name,
                         command->operand, command->name);
-        return EXIT_DONE;
+        return pool_judge(invocation->values[OPTION_POOL]);
 }
 
 enum exit_status arguments_parse(int argc, char *const argv[], struct invocation *out) {

@@ -23,28 +23,33 @@ static enum exit_status complain_unconnected(const char *path, int error) {
                         path);
         case ETIMEDOUT:
                 return complain(EXIT_UNREACHABLE,
-                        "buddyd at %s takes no connection within %d s; is it stopped?", path,
-                        OBSERVER_TIMEOUT_MS / 1000);
+                        "buddyd at %s takes no connection within %d s; let it go on if it is "
+                        "stopped, "
+                        "or try again later",
+                        path, OBSERVER_TIMEOUT_MS / 1000);
         default:
-                return complain(
-                        EXIT_UNREACHABLE, "cannot connect to %s: %s", path, strerror(-error));
+                return complain(EXIT_UNREACHABLE,
+                        "cannot connect to %s: %s; name buddyd's socket with --socket", path,
+                        strerror(-error));
         }
 }
 
 enum exit_status ask_complain_unanswered(int error) {
         switch (-error) {
         case ETIMEDOUT:
-                return complain(EXIT_UNREACHABLE,
-                        "buddyd does not answer in time; is it stopped, or very busy?");
+                return complain(EXIT_UNREACHABLE, "buddyd does not answer in time; let it go on if "
+                                                  "it is stopped, or try again "
+                                                  "when it is less busy");
         case ECONNRESET:
                 return complain(EXIT_UNREACHABLE, "buddyd closed the connection; its log says why");
         case EPROTO:
-                return complain(EXIT_UNREACHABLE, "what answers there does not speak this "
-                                                  "protocol; is it another version, or no buddyd?");
-        case EMSGSIZE:
-                return complain(EXIT_USAGE, "an argument is too long");
+                return complain(EXIT_UNREACHABLE,
+                        "what answers there does not speak this protocol; name the socket of a "
+                        "buddyd of this version with --socket");
         default:
-                return complain(EXIT_UNREACHABLE, "talking to buddyd failed: %s", strerror(-error));
+                return complain(EXIT_UNREACHABLE,
+                        "talking to buddyd failed: %s; try again, its log may say more",
+                        strerror(-error));
         }
 }
 
@@ -58,7 +63,7 @@ static const char *refusal_cause(enum status status) {
         case STATUS_STALE:
                 return "not held, or not by the operator";
         case STATUS_DENIED:
-                return "not admitted";
+                return "only root and the daemon's user may do this";
         case STATUS_NOT_FOUND:
                 return "no such pool";
         case STATUS_UNKNOWN_REQUEST:
@@ -77,6 +82,8 @@ static const char *refusal_mend(enum request_kind kind, enum status status) {
                 return "; ask for less";
         case STATUS_NO_SPACE:
                 return "; ask for less, or return some";
+        case STATUS_DENIED:
+                return "; run it as one of them";
         case STATUS_NOT_FOUND:
                 return "; name another one with --pool";
         case STATUS_UNKNOWN_REQUEST:
@@ -102,7 +109,7 @@ enum exit_status ask_socket(const struct invocation *invocation, struct sockaddr
                 return EXIT_DONE;
         case EINVAL:
                 return complain(EXIT_USAGE,
-                        "the socket's path is over %zu bytes; use a shorter one",
+                        "the socket's path is over %zu bytes; give a shorter one with --socket",
                         sizeof(out->sun_path) - 1);
         default:
                 return complain(EXIT_UNREACHABLE, "no socket to look for: give --socket, or set "

@@ -1,10 +1,13 @@
-/* alloc: a hold of the operator's own, which lasts until it is returned by hand. */
+/* alloc: a hold of the operator's own, which lasts until it is returned by hand. One whose offset nobody was told
+ * could not be: it is returned at once. */
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "ask.h"
 #include "complain.h"
 #include "json.h"
+#include "output.h"
 #include "quantity.h"
 
 static void print_range(const struct message_range *range, bool as_json) {
@@ -40,6 +43,27 @@ static enum exit_status hold(struct observer *observer, uint64_t page_bytes, uin
         return EXIT_DONE;
 }
 
+static enum exit_status unhold_untold(struct observer *observer, uint64_t offset, int error) {
+        struct request request = {.kind = REQUEST_UNHOLD, .unhold.offset = offset};
+        struct reply reply;
+        if (observer_call(observer, &request, &reply) != 0 || reply.kind != REPLY_DONE)
+                return complain(EXIT_REFUSED,
+                        "cannot write the output: %s, and the range stays held; return it with "
+                        "\"buddyctl free %" PRIu64 "\"",
+                        strerror(-error), offset);
+        return complain(EXIT_REFUSED,
+                "cannot write the output: %s, and the range is returned; give the output somewhere "
+                "to go and try again",
+                strerror(-error));
+}
+
+static enum exit_status tell(
+        struct observer *observer, const struct message_range *range, bool as_json) {
+        print_range(range, as_json);
+        int error = output_write();
+        return error != 0 ? unhold_untold(observer, range->offset, error) : EXIT_DONE;
+}
+
 enum exit_status cmd_alloc(const struct invocation *invocation) {
         uint64_t length;
         int error = quantity_parse_bytes(invocation->operand, &length);
@@ -58,7 +82,7 @@ enum exit_status cmd_alloc(const struct invocation *invocation) {
         struct message_range range = {0};
         status = hold(&observer, welcome.page_bytes, length, &range);
         if (status == EXIT_DONE)
-                print_range(&range, invocation_has(invocation, OPTION_JSON));
+                status = tell(&observer, &range, invocation_has(invocation, OPTION_JSON));
         observer_close(&observer);
         return status;
 }

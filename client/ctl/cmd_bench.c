@@ -124,8 +124,9 @@ static void print_text(const struct result *result) {
 
 static enum exit_status client_complain(struct buddyclient *client, int error) {
         const char *detail = client ? buddyclient_detail(client) : "";
-        return complain(error == -ENOTCONN ? EXIT_UNREACHABLE : EXIT_REFUSED, "bench: %s%s%s",
-                buddyclient_strerror(error), detail[0] != '\0' ? ": " : "", detail);
+        return complain(error == -ENOTCONN ? EXIT_UNREACHABLE : EXIT_REFUSED,
+                "bench: %s%s%s; run it again, or bench another pool", buddyclient_strerror(error),
+                detail[0] != '\0' ? ": " : "", detail);
 }
 
 static enum exit_status client_connect(
@@ -178,8 +179,9 @@ static enum exit_status bench_prepare(const struct invocation *invocation, struc
         }
         int error = echo_start(bench, *pin);
         if (error != 0)
-                return complain(
-                        EXIT_REFUSED, "bench: cannot start a process: %s", strerror(-error));
+                return complain(EXIT_REFUSED,
+                        "bench: cannot start a process: %s; end some, or raise their limit",
+                        strerror(-error));
         return client_connect(invocation, &bench->client);
 }
 
@@ -201,7 +203,8 @@ static enum exit_status bench_run(const struct invocation *invocation, struct re
         if (status == EXIT_DONE) {
                 int error = measure(bench, result);
                 if (error == -EINTR)
-                        status = complain(EXIT_REFUSED, "bench: interrupted before it was done");
+                        status = complain(EXIT_REFUSED,
+                                "bench: interrupted before it was done; run it again");
                 else if (error == -ENOMEM)
                         status = complain(EXIT_REFUSED,
                                 "bench: the pool has no %u free pages; return some, or bench "

@@ -106,7 +106,9 @@ static enum exit_status owner_find(const struct invocation *invocation, uint32_t
         if (text && strcmp(text, "0") == 0)
                 owner = 0;
         else if (text && quantity_parse_id(text, &owner) != 0)
-                return complain(EXIT_USAGE, "--uid: \"%s\" is not a user's number", text);
+                return complain(EXIT_USAGE,
+                        "--uid: \"%s\" is not a user's number; give one as \"id -u\" prints it",
+                        text);
         *uid = owner;
         return EXIT_DONE;
 }
@@ -140,7 +142,8 @@ enum exit_status cmd_check(const struct invocation *invocation) {
         if (invocation_has(invocation, OPTION_OFFLINE))
                 return check_offline(invocation);
         if (invocation_has(invocation, OPTION_UID))
-                return complain(EXIT_USAGE, "check: --uid goes with --offline only");
+                return complain(EXIT_USAGE,
+                        "check: --uid goes with --offline only; add it, or leave --uid out");
         struct observer observer;
         enum exit_status status = ask_open(invocation, &observer, NULL);
         if (status != EXIT_DONE)

@@ -74,7 +74,8 @@ static enum exit_status complain_unopened(
                         "or as root with --uid",
                         OBJECT_FOLDER, name, uid);
         if (error != -ENOENT)
-                return complain(EXIT_REFUSED, "cannot open %s%s: %s", OBJECT_FOLDER, name,
+                return complain(EXIT_REFUSED,
+                        "cannot open %s%s: %s; run as its owner, or mend that", OBJECT_FOLDER, name,
                         strerror(-error));
         if (memfd_is_served(uid, pool))
                 return complain_served(pool);
@@ -230,8 +231,9 @@ enum exit_status offline_check(uint32_t uid, const char *pool, struct offline_re
                         "starts",
                         pool);
         if (error && error != -EUCLEAN)
-                return complain(EXIT_REFUSED, "cannot examine " OBJECT_FOLDER "%s: %s", object.name,
-                        strerror(-error));
+                return complain(EXIT_REFUSED,
+                        "cannot examine " OBJECT_FOLDER "%s: %s; mend that and try again",
+                        object.name, strerror(-error));
         *out = result;
         return error ? EXIT_FAULT : EXIT_DONE;
 }

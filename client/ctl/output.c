@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio_ext.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,19 +15,22 @@ static bool pipe_is_broken(void) {
         return poll(&output, 1, 0) == 1 && (output.revents & POLLERR);
 }
 
-enum exit_status output_flush(bool *reader_gone) {
-        if (reader_gone)
-                *reader_gone = false;
+int output_write(void) {
         errno = 0;
         if (fflush(stdout) == 0 && !ferror(stdout))
-                return EXIT_DONE;
-        int error = errno;
+                return 0;
+        int error = errno != 0 ? errno : ECANCELED;
         clearerr(stdout);
-        if (error == EPIPE || pipe_is_broken()) {
-                if (reader_gone)
-                        *reader_gone = true;
+        __fpurge(stdout);
+        return error == EPIPE || pipe_is_broken() ? -EPIPE : -error;
+}
+
+enum exit_status output_flush(bool *reader_gone) {
+        int error = output_write();
+        if (reader_gone)
+                *reader_gone = error == -EPIPE;
+        if (error == 0 || error == -EPIPE)
                 return EXIT_DONE;
-        }
-        return complain(EXIT_REFUSED, "cannot write the output: %s",
-                error != 0 ? strerror(error) : "an earlier write failed");
+        return complain(EXIT_REFUSED, "cannot write the output: %s; give it somewhere to go",
+                error == -ECANCELED ? "an earlier write failed" : strerror(-error));
 }

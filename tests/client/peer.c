@@ -192,6 +192,13 @@ void peer_send_range(int fd, uint64_t id, uint64_t place, uint32_t generation) {
         peer_send(fd, &reply, NULL, 0);
 }
 
+void peer_part(int fd) {
+        const struct request *request = peer_read(fd);
+        need(request->kind == REQUEST_GOODBYE);
+        peer_send_done(fd, request->id);
+        peer_wait_close(fd);
+}
+
 void peer_wait_close(int fd) {
         char byte;
         while (read(fd, &byte, 1) > 0)

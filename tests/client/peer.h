@@ -58,5 +58,8 @@ void peer_send_done(int fd, uint64_t id);
 /* One granted range. */
 void peer_send_range(int fd, uint64_t id, uint64_t place, uint32_t generation);
 
+/* Reads the client's goodbye, answers it, and waits until it closes. */
+void peer_part(int fd);
+
 /* Waits until the other side closes. */
 void peer_wait_close(int fd);

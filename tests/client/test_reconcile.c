@@ -131,7 +131,7 @@ static void play(int fd) {
         const struct request *request = peer_read(fd);
         peer_need(request->kind == REQUEST_PUBLISH && strcmp(request->publish.key, "end") == 0);
         peer_send_done(fd, request->id);
-        peer_wait_close(fd);
+        peer_part(fd);
 }
 
 /* ---- The client ---- */
@@ -174,6 +174,7 @@ static void expect_scene(const struct scene *played) {
         struct peer peer = peer_start(play);
         cr_assert_eq(buddyclient_new(&client), 0);
         cr_assert_eq(buddyclient_set_socket(client, peer.path), 0);
+        cr_assert_eq(buddyclient_set_timeout_ms(client, 2000), 0);
         cr_assert_eq(buddyclient_connect(client), 0, "%s", buddyclient_detail(client));
         if (scene->granted > 0)
                 cr_assert_eq(buddyclient_alloc_many(client, PAGE, scene->granted, granted), 0);

@@ -200,7 +200,7 @@ static void breaks_off_everywhere(int fd) {
         default:
                 welcome_back(fd);
                 peer_send_range(fd, peer_read(fd)->id, 3 * PAGE, 1);
-                peer_wait_close(fd);
+                peer_part(fd);
         }
 }
 
@@ -300,7 +300,7 @@ static void lets_wait_in_two_parts(int fd) {
         peer_need(request->alloc.wait && request->alloc.timeout_ms > 5000 &&
                   request->alloc.timeout_ms <= 9800);
         peer_send_range(fd, request->id, PAGE, 1);
-        peer_wait_close(fd);
+        peer_part(fd);
 }
 
 Test(resume, a_wait_goes_on) {
@@ -334,7 +334,7 @@ static void breaks_off_under_all(int fd) {
                 const struct request *request = peer_read(fd);
                 peer_send_range(fd, request->id, request->alloc.length * PAGE, 1);
         }
-        peer_wait_close(fd);
+        peer_part(fd);
 }
 
 struct asker {
@@ -421,7 +421,7 @@ static void comes_back_late(int fd) {
         request = peer_read(fd);
         peer_need(owed == 3 && request->kind == REQUEST_PUBLISH);
         peer_send_done(fd, request->id);
-        peer_wait_close(fd);
+        peer_part(fd);
 }
 
 static void *attach_5(void *context) {

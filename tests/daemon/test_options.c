@@ -90,6 +90,17 @@ Test(options, an_empty_value_is_refused) {
         cr_assert(is_one_line(text));
 }
 
+Test(options, an_empty_config_is_refused_by_name) {
+        char *argv[] = {"buddyd", "--config", "", NULL};
+        struct settings settings;
+        captured_begin(2);
+        enum settings_outcome outcome = settings_load(3, argv, &settings);
+        const char *text = captured_end();
+        cr_assert_eq(outcome, SETTINGS_EXIT_USAGE);
+        cr_assert(is_one_line(text) && strstr(text, "--config: the file's name is empty;"), "%s",
+                text);
+}
+
 Test(options, help_fits_a_screen_and_names_every_option) {
         struct settings settings;
         cr_assert_eq(load("--help", 1, &settings), SETTINGS_EXIT_DONE);

@@ -77,3 +77,25 @@ Test(reserve, what_does_not_fit_is_refused_with_the_figures) {
                 "%s", text);
         cr_assert(reserve_fits(&pool, MIB, -1));
 }
+
+Test(reserve, a_refusal_says_what_the_ledger_is_of_it) {
+        struct pool_settings pool = scratch_pool();
+        pool.size_bytes = pool.max_size_bytes = 14 * MIB;
+        captured_begin(2);
+        bool fits = reserve_fits(&pool, UINT64_C(1) << 60, -1);
+        const char *text = captured_end();
+        cr_assert_not(fits);
+        cr_assert(strstr(text, "(14 MiB of pages and 8.5 MiB of ledger)"), "%s", text);
+}
+
+Test(reserve, what_is_lazy_already_is_not_told_to_be) {
+        struct pool_settings pool = scratch_pool();
+        pool.commit = COMMIT_LAZY;
+        captured_begin(2);
+        bool fits = reserve_fits(&pool, UINT64_C(1) << 60, -1);
+        const char *text = captured_end();
+        cr_assert_not(fits);
+        cr_assert(is_one_line(text) && strstr(text, "MiB of ledger)") && strchr(text, ';'), "%s",
+                text);
+        cr_assert_null(strstr(text, "lazy"), "%s", text);
+}

@@ -356,7 +356,7 @@ Test(store, a_lazy_pool_on_a_full_dev_shm_runs_out_cleanly) {
                 memset(memory + (uint64_t)block.page * 4096, 0xaa, MIB);
                 granted++;
         }
-        cr_assert_eq(error, -ENOMEM);
+        cr_assert_eq(error, -ENOSPC);
         cr_assert_geq(granted, 10);
         struct pool_check_report report;
         cr_assert_eq(pool_check(store->pool, &report), 0, "%s", report.fault);

@@ -365,6 +365,49 @@ Test(buddyctl, alloc_and_free_by_hand) {
         scene_close(&scene);
 }
 
+/* Nobody could return what nobody was told of. */
+Test(buddyctl, alloc_returns_what_it_could_not_tell) {
+        struct scene scene;
+        scene_open(&scene);
+        scene_start(&scene, "--size", "1M", NULL);
+        const char *arguments[] = {"/bin/sh", "-c", "exec \"$@\" >/dev/full", "sh",
+                program_buddyctl(), "--socket", scene.socket, "--pool", scene.pool, "alloc", "4K",
+                NULL, NULL};
+        for (unsigned each = 0; each < 2; each++) {
+                arguments[11] = each ? "--json" : NULL;
+                const struct run *run = program_run(&scene, arguments);
+                cr_assert_eq(run->status, 1, "%s", run->err);
+                expect_one_line(run->err, "a hold that nobody learned of");
+                cr_assert_not_null(strstr(run->err, "returned"), "%s", run->err);
+                cr_assert_eq(json_member(ctl_json(&scene, "stats", "--json", NULL), "held_bytes")
+                                     ->integer,
+                        0);
+        }
+        scene_close(&scene);
+}
+
+/* A pipe whose reader has gone before anything was written. */
+Test(buddyctl, alloc_returns_what_nobody_reads) {
+        struct scene scene;
+        int pipe_fds[2];
+        scene_open(&scene);
+        scene_start(&scene, "--size", "1M", NULL);
+        cr_assert_eq(pipe(pipe_fds), 0);
+        close(pipe_fds[0]);
+        pid_t process = process_fork();
+        if (process == 0) {
+                dup2(pipe_fds[1], 1);
+                execl(program_buddyctl(), "buddyctl", "--socket", scene.socket, "--pool",
+                        scene.pool, "alloc", "4K", NULL);
+                _exit(127);
+        }
+        close(pipe_fds[1]);
+        cr_assert_eq(process_wait(process), 1);
+        cr_assert_eq(
+                json_member(ctl_json(&scene, "stats", "--json", NULL), "held_bytes")->integer, 0);
+        scene_close(&scene);
+}
+
 /* What a program holds is the program's: an operator's free must not pull it from under it. */
 Test(buddyctl, free_does_not_touch_a_clients_range) {
         struct scene scene;

@@ -87,9 +87,10 @@ Test(config, wrong_lines_are_named_and_nothing_starts) {
                 {"[pool a]\nsize = 0\n", 0}, {"[pool a]\nsize = 1M\npage-size = 3000\n", 0},
                 {"[pool a]\nbacking = paper\n", 2}, {"[pool a]\ncommit = never\n", 2},
                 {"[pool a]\nsize = 1M\n[pool a]\nsize = 1M\n", 3},
-                {"[buddyd]\nworkers = many\n", 2}, {"[buddyd]\nsocket-mode = 0999\n", 2},
-                {"[pool a]\nsize = 8M\nmax-size = 1M\n", 0}, {"nonsense\n", 1},
-                {"\x01\x02\xff\n", 1}};
+                {"[pool a]\nsize = 1M\ncommit = lazy\nsize = 2M\n", 4},
+                {"[buddyd]\nworkers = 1\nworkers = 1\n", 3}, {"[buddyd]\nworkers = many\n", 2},
+                {"[buddyd]\nsocket-mode = 0999\n", 2}, {"[pool a]\nsize = 8M\nmax-size = 1M\n", 0},
+                {"nonsense\n", 1}, {"\x01\x02\xff\n", 1}};
         struct scene scene;
         scene_open(&scene);
         scene.bare = true;
@@ -115,7 +116,12 @@ Test(config, a_file_that_cannot_be_read_is_refused) {
         snprintf(missing, sizeof missing, "%s/missing.conf", scene.folder);
         const char *line = scene_refused(&scene, 2, "--config", missing, NULL);
         cr_assert_not_null(strstr(line, missing), "%s", line);
-        scene_refused(&scene, 2, "--config", scene.folder, NULL);
+        line = scene_refused(&scene, 2, "--config", scene.folder, NULL);
+        char folder[160];
+        snprintf(folder, sizeof folder, "%s: Is a directory;", scene.folder);
+        cr_assert_not_null(strstr(line, folder), "%s", line);
+        line = scene_refused(&scene, 2, "--config", "", NULL);
+        cr_assert_not_null(strstr(line, "--config: "), "%s", line);
         cr_assert_eq(scene_shm_count(&scene), 0);
 }
 
