@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "log.h"
+#include "ration.h"
 #include "worker.h"
 
 #define RETRY_MS       100u
@@ -21,8 +21,8 @@ static bool out_of_descriptors(int error) {
 
 static void acceptor_pause(struct acceptor *acceptor, int error) {
         if (!acceptor->starved)
-                log_warning("cannot accept connections now: %s; raise the limit on open files "
-                            "(LimitNOFILE=, ulimit -n) if this stays so",
+                ration_warning("cannot accept connections now: %s; raise the limit on open files "
+                               "(LimitNOFILE=, ulimit -n) if this stays so",
                         strerror(-error));
         acceptor->starved = true;
         atomic_store(&acceptor->paused, true);
@@ -60,7 +60,7 @@ static int acceptor_hand_over(struct acceptor *acceptor, int fd) {
                 if (out_of_descriptors(error))
                         return error;
                 if (error != -ESRCH)
-                        log_warning("refused a connection that cannot be identified: %s",
+                        ration_warning("refused a connection that cannot be identified: %s",
                                 strerror(-error));
                 close(fd);
                 return 0;

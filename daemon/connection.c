@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "dispatch.h"
-#include "log.h"
+#include "ration.h"
 #include "session.h"
 #include "worker.h"
 
@@ -59,7 +59,7 @@ void connection_close(struct connection *connection, const char *reason) {
         if (connection->state == CONNECTION_CLOSED)
                 return;
         if (reason)
-                log_warning("connection of pid %" PRIu32 " (uid %" PRIu32 ") closed: %s",
+                ration_warning("connection of pid %" PRIu32 " (uid %" PRIu32 ") closed: %s",
                         connection->peer.pid, connection->peer.uid, reason);
         connection_detach(connection);
         connection_drop_session(connection);
@@ -252,7 +252,7 @@ void connection_reject(struct connection *connection, const char *reason) {
                 .kind = REPLY_REFUSED,
                 .refused = {.status = STATUS_PROTOCOL, .detail = reason},
         };
-        log_warning("connection of pid %" PRIu32 " (uid %" PRIu32 ") closed: %s",
+        ration_warning("connection of pid %" PRIu32 " (uid %" PRIu32 ") closed: %s",
                 connection->peer.pid, connection->peer.uid, reason);
         connection_reply(connection, &reply);
         connection_leave(connection);

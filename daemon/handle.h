@@ -36,6 +36,9 @@ void call_reply_blocks(struct call *call, const struct block *blocks, size_t cou
 /* Refuses as a failed operation on a block says. */
 enum status call_refuse_block(struct call *call, int error, struct block block);
 
+/* Refuses as a failed grant of count blocks says, and lets waiters have what it took and gave back. */
+enum status call_refuse_grant(struct call *call, int error, unsigned order, size_t count);
+
 /* Memory came back: serves waiters. */
 void call_freed(struct call *call);
 

@@ -19,7 +19,6 @@ enum status call_admit_operator(struct call *call) {
 
 enum status handle_hold(struct call *call) {
         struct served_pool *served = call->served;
-        struct statistics *statistics = worker_statistics(call->worker, served);
         uint64_t length = call->request->hold.length;
         struct block block;
         unsigned order;
@@ -28,12 +27,11 @@ enum status handle_hold(struct call *call) {
                 status = call_order(call, length, &order);
         if (status != STATUS_OK)
                 return status;
-        if (pool_grant(served->pool, SESSION_OPERATOR, order, &block) != 0) {
-                statistics_count(&statistics->no_space, 1);
-                served_pool_explain(served, order, 1, call->detail);
-                return STATUS_NO_SPACE;
-        }
-        statistics_grant(statistics, 1, length, served->page_bytes << order);
+        int error = pool_grant(served->pool, SESSION_OPERATOR, order, &block);
+        if (error)
+                return call_refuse_grant(call, error, order, 1);
+        statistics_grant(
+                worker_statistics(call->worker, served), 1, length, served->page_bytes << order);
         call_reply_blocks(call, &block, 1);
         return STATUS_OK;
 }

@@ -93,14 +93,20 @@ void call_freed(struct call *call) {
 
 /* ---- alloc ---- */
 
-static enum status alloc_refuse(struct call *call, int error, unsigned order, size_t count) {
-        if (error != -ENOMEM)
-                return call_refuse(call, status_from_errno(error), "the session is closing");
-        statistics_count(&worker_statistics(call->worker, call->served)->no_space, 1);
-        /* What a failed batch held for a moment may be what somebody waits for. */
+enum status call_refuse_grant(struct call *call, int error, unsigned order, size_t count) {
+        /* What a failed grant held for a moment may be what somebody waits for. */
         call_freed(call);
-        served_pool_explain(call->served, order, count, call->detail);
-        return STATUS_NO_SPACE;
+        switch (error) {
+        case -ENOMEM:
+                statistics_count(&worker_statistics(call->worker, call->served)->no_space, 1);
+                served_pool_explain(call->served, order, count, call->detail);
+                return STATUS_NO_SPACE;
+        case -ENOSPC:
+                served_pool_explain_unbacked(call->served, order, count, call->detail);
+                return STATUS_NO_SPACE;
+        default:
+                return call_refuse(call, status_from_errno(error), "the session is closing");
+        }
 }
 
 static void alloc_count(struct call *call, unsigned order, size_t count) {
@@ -114,45 +120,54 @@ static enum status alloc_at_once(struct call *call, unsigned order, size_t count
         int error = count == 1 ? pool_grant(pool, call->session->id, order, blocks)
                                : pool_grant_many(pool, call->session->id, order, count, blocks);
         if (error)
-                return alloc_refuse(call, error, order, count);
+                return call_refuse_grant(call, error, order, count);
         alloc_count(call, order, count);
         call_reply_blocks(call, blocks, count);
         return STATUS_OK;
 }
 
 static enum status alloc_wait_refuse(struct call *call, int error, unsigned order) {
-        if (error == -ETIMEDOUT) {
+        switch (error) {
+        case -ETIMEDOUT:
                 served_pool_explain(call->served, order, 1, call->detail);
                 return STATUS_TIMED_OUT;
+        case -EBUSY:
+                return call_refuse(call, STATUS_BUSY,
+                        "%u allocs of this client wait already: no more are queued", WAITS_MAX);
+        case -ENOMEM:
+                return call_refuse(call, STATUS_NO_SPACE,
+                        "the daemon is out of memory and cannot queue this alloc");
+        default:
+                return call_refuse_grant(call, error, order, 1);
         }
-        if (error == -EBUSY)
-                return call_refuse(
-                        call, STATUS_BUSY, "too many allocs of this client wait already");
-        return call_refuse(call, status_from_errno(error), "the daemon cannot queue this alloc");
 }
 
-static enum status alloc_wait(struct call *call, unsigned order) {
+/* 0: *block is granted; -EINPROGRESS: it waits, and the reply comes later; -ETIMEDOUT, and as wait_begin. */
+static int alloc_grant_or_queue(struct call *call, unsigned order, struct block *block) {
         const struct request_alloc *alloc = &call->request->alloc;
-        struct waiters *waiters = &call->served->waiters;
-        struct block block;
         int error = -ENOMEM;
         /* With nobody in line this alloc is the head of its own; and one that does not wait at all
          * takes what is free now. */
-        if (alloc->timeout_ms == 0 || waiters_count(waiters) == 0)
-                error = pool_grant(call->served->pool, call->session->id, order, &block);
-        if (error == -ENOMEM && alloc->timeout_ms == 0) {
-                error = -ETIMEDOUT;
-        } else if (error == -ENOMEM) {
-                struct wait_request request = {.id = call->request->id,
-                        .length = alloc->length,
-                        .order = order,
-                        .timeout_ms = alloc->timeout_ms};
-                int result = wait_begin(call->session, &request, &block);
-                if (result == 0)
-                        call->reply.kind = REPLY_NONE;
-                if (result <= 0)
-                        return result == 0 ? STATUS_OK : alloc_wait_refuse(call, result, order);
-                error = 0;
+        if (alloc->timeout_ms == 0 || waiters_count(&call->served->waiters) == 0)
+                error = pool_grant(call->served->pool, call->session->id, order, block);
+        if (error != -ENOMEM)
+                return error;
+        if (alloc->timeout_ms == 0)
+                return -ETIMEDOUT;
+        struct wait_request request = {.id = call->request->id,
+                .length = alloc->length,
+                .order = order,
+                .timeout_ms = alloc->timeout_ms};
+        int result = wait_begin(call->session, &request, block);
+        return result < 0 ? result : result == 0 ? -EINPROGRESS : 0;
+}
+
+static enum status alloc_wait(struct call *call, unsigned order) {
+        struct block block;
+        int error = alloc_grant_or_queue(call, order, &block);
+        if (error == -EINPROGRESS) {
+                call->reply.kind = REPLY_NONE;
+                return STATUS_OK;
         }
         if (error)
                 return alloc_wait_refuse(call, error, order);

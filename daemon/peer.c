@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,9 +46,19 @@ int process_start_time(uint32_t pid, uint64_t *start_time) {
         return stat_start_time(stat, start_time);
 }
 
+/* /proc's mount options may hide a process that is there (hidepid=): its entry cannot be found or not be entered. */
+static bool may_be_hidden(int error) {
+        return error == -ESRCH || error == -EACCES || error == -EPERM;
+}
+
 static bool process_ended(int pidfd) {
         struct pollfd state = {.fd = pidfd, .events = POLLIN};
         return poll(&state, 1, 0) == 1;
+}
+
+/* Where there is no pidfd. One that is not visible from here may be there. */
+static bool process_exists(uint32_t pid) {
+        return pid == 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH;
 }
 
 int process_open(uint32_t pid, uint64_t start_time, int *pidfd) {
@@ -60,8 +71,8 @@ int process_open(uint32_t pid, uint64_t start_time, int *pidfd) {
         bool another = !error && start_time != 0 && found != start_time;
         if (another || process_ended(fd))
                 error = -ESRCH;
-        else if (error == -ESRCH || error == -EACCES)
-                error = 0; /* hidden from us by /proc's mount options, but it is there */
+        else if (may_be_hidden(error))
+                error = 0;
         if (error) {
                 close(fd);
                 return error;
@@ -105,12 +116,10 @@ int peer_identify(int socket_fd, struct peer *out) {
                 return error;
         if (peer.pid != 0)
                 error = process_start_time(peer.pid, &peer.start_time);
-        if (peer.pidfd >= 0) {
-                if (process_ended(peer.pidfd))
-                        error = -ESRCH;
-                else if (error == -ESRCH || error == -EACCES)
-                        error = 0; /* hidden from us by /proc's mount options, but it is there */
-        }
+        if (peer.pidfd >= 0 ? process_ended(peer.pidfd) : !process_exists(peer.pid))
+                error = -ESRCH;
+        else if (may_be_hidden(error))
+                error = 0;
         if (error) {
                 peer_deinit(&peer);
                 return error;

@@ -47,21 +47,54 @@ void served_pool_statistics(const struct served_pool *served, struct statistics 
                 statistics_add(sum, &served->statistics[i]);
 }
 
-void served_pool_explain(
-        struct served_pool *served, unsigned order, size_t count, char detail[SERVED_POOL_DETAIL]) {
+/* "310 MiB free, largest 1 MiB" */
+static void figures_of(struct served_pool *served, char figures[static SERVED_POOL_DETAIL / 2]) {
         struct buddy_totals totals;
         pool_totals(served->pool, &totals);
-        struct bytes_text wanted = bytes_whole(served->page_bytes << order);
         struct bytes_text free_bytes = bytes_whole(totals.free_pages * served->page_bytes);
         struct bytes_text largest =
                 bytes_whole(totals.largest_free_order < 0
                                     ? 0
                                     : served->page_bytes << (unsigned)totals.largest_free_order);
-        char what[64];
-        if (count == 1)
-                snprintf(what, sizeof(what), "no free block of %s", wanted.text);
-        else
-                snprintf(what, sizeof(what), "no %zu free blocks of %s", count, wanted.text);
-        snprintf(detail, SERVED_POOL_DETAIL, "%s: %s free, largest %s", what, free_bytes.text,
+        snprintf(figures, SERVED_POOL_DETAIL / 2, "%s free, largest %s", free_bytes.text,
                 largest.text);
+}
+
+void served_pool_explain(
+        struct served_pool *served, unsigned order, size_t count, char detail[SERVED_POOL_DETAIL]) {
+        struct bytes_text wanted = bytes_whole(served->page_bytes << order);
+        char figures[SERVED_POOL_DETAIL / 2];
+        figures_of(served, figures);
+        if (count == 1)
+                snprintf(detail, SERVED_POOL_DETAIL, "no free block of %s: %s", wanted.text,
+                        figures);
+        else
+                snprintf(detail, SERVED_POOL_DETAIL, "no %zu free blocks of %s: %s", count,
+                        wanted.text, figures);
+}
+
+void served_pool_explain_unbacked(const struct served_pool *served, unsigned order, size_t count,
+        char detail[SERVED_POOL_DETAIL]) {
+        bool named = served->store->settings.backing == BACKING_POSIX_SHM;
+        struct bytes_text wanted = bytes_whole(served->page_bytes << order);
+        const char *cause = named ? "/dev/shm is full or the memory limit is reached"
+                                  : "it has run out or the memory limit is reached";
+        if (count == 1)
+                snprintf(detail, SERVED_POOL_DETAIL,
+                        "a block of %s is free, but the system has no memory for it: %s",
+                        wanted.text, cause);
+        else
+                snprintf(detail, SERVED_POOL_DETAIL,
+                        "%zu blocks of %s are free, but the system has no memory for them: %s",
+                        count, wanted.text, cause);
+}
+
+void served_pool_explain_turn(
+        struct served_pool *served, uint32_t uid, unsigned ahead, char detail[SERVED_POOL_DETAIL]) {
+        char figures[SERVED_POOL_DETAIL / 2];
+        figures_of(served, figures);
+        snprintf(detail, SERVED_POOL_DETAIL,
+                "%u%s earlier %s of uid %" PRIu32 " %s still in line: %s", ahead,
+                ahead < WAITERS_AHEAD_MAX ? "" : " or more", ahead == 1 ? "wait" : "waits", uid,
+                ahead == 1 ? "is" : "are", figures);
 }

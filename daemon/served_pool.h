@@ -53,3 +53,11 @@ static inline uint64_t served_pool_place(const struct served_pool *served, struc
 /* Why count blocks of an order were not to be had, with figures. */
 void served_pool_explain(
         struct served_pool *served, unsigned order, size_t count, char detail[SERVED_POOL_DETAIL]);
+
+/* The same, where the blocks were free and memory behind them was not to be had. */
+void served_pool_explain_unbacked(const struct served_pool *served, unsigned order, size_t count,
+        char detail[SERVED_POOL_DETAIL]);
+
+/* The same, for one whose turn did not come as so many of its uid were before it in line. */
+void served_pool_explain_turn(
+        struct served_pool *served, uint32_t uid, unsigned ahead, char detail[SERVED_POOL_DETAIL]);

@@ -2,6 +2,7 @@
 #include "server.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 #include "log.h"
 #include "orphans.h"
+#include "ration.h"
 #include "serving.h"
 #include "stop.h"
 
@@ -99,9 +101,17 @@ static int serving_init_signals(struct serving *serving) {
         return error;
 }
 
+/* A second signal must not cut the cleaning up short: while nobody takes them, they are held back. */
 static void serving_close_signals(struct serving *serving) {
+        sigset_t held, before;
+        sigemptyset(&held);
+        sigaddset(&held, SIGTERM);
+        sigaddset(&held, SIGINT);
+        pthread_sigmask(SIG_BLOCK, &held, &before);
         uv_close((uv_handle_t *)&serving->terminate, NULL);
         uv_close((uv_handle_t *)&serving->interrupt, NULL);
+        stop_watch();
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* ---- Watchdog ---- */
@@ -155,6 +165,7 @@ static int serving_accept(struct serving *serving, const struct server_start *st
         acceptor_stop(&serving->acceptor);
         serving_stop_workers(serving, started);
         acceptor_deinit(&serving->acceptor);
+        ration_end();
         return error;
 }
 

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "bytes.h"
-#include "lock.h"
 #include "log.h"
 #include "store_kind.h"
 
@@ -23,30 +22,6 @@ struct ledger_layout store_ledger_layout(const struct store *store) {
         struct ledger_layout layout;
         ledger_layout(store->settings.max_size_bytes / store->settings.page_bytes, &layout);
         return layout;
-}
-
-int store_refuse(const struct store *store, const char *step, int error) {
-        const char *mend = "mend that and start again";
-        if (error == -ENOSPC || error == -ENOMEM)
-                mend = "give a smaller --size, make more memory or a larger /dev/shm available, or "
-                       "use --commit lazy";
-        else if (error == -EFBIG)
-                mend = "raise the limit on file sizes (ulimit -f), or give a smaller --size";
-        else if (error == -EMFILE || error == -ENFILE)
-                mend = "raise the limit on open files (ulimit -n)";
-        else if (error == -EPERM)
-                mend = "it is another user's or open to others: have it removed, or give another "
-                       "--pool";
-        log_error(
-                "pool '%s': cannot %s: %s; %s", store->settings.name, step, strerror(-error), mend);
-        return error;
-}
-
-int store_refuse_busy(const struct store *store, int fd) {
-        char holder[LOCK_HOLDER_TEXT];
-        log_error("pool '%s' is served by %s; stop that one, or give another --pool",
-                store->settings.name, lock_describe_holder(fd, holder));
-        return -EBUSY;
 }
 
 int store_map_ledger(struct store *store, uint64_t bytes) {

@@ -1,8 +1,10 @@
 /* What a predecessor left, whatever its backing: is it whole, and is it what is asked for? */
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "bytes.h"
 #include "log.h"
@@ -35,22 +37,29 @@ static int geometry_check(struct store *store) {
         return -EEXIST;
 }
 
+/* Read and not mapped: what was never written is a hole, and where memory has run out a touch of it is fatal. A
+ * header that says it is ready is all there. */
+static bool ledger_is_ready(const struct store *store) {
+        uint64_t ready = 0;
+        off_t at = offsetof(struct ledger_header, ready);
+        return pread(store->ledger_fd, &ready, sizeof(ready), at) == sizeof(ready) && ready != 0;
+}
+
 int store_examine_ledger(struct store *store, bool *finished) {
         uint64_t length = store_object_length(store->ledger_fd);
+        if (length >= sizeof(struct ledger_header) && !ledger_is_ready(store)) {
+                *finished = false;
+                return 0;
+        }
         int error = store_map_ledger(store, length);
         if (error)
                 return store_refuse(store, "map its ledger", error);
         char fault[256] = "";
         error = ledger_open(store->ledger_memory, length, &store->ledger, fault, sizeof(fault));
-        if (error == -ENODATA && length < sizeof(struct ledger_header)) {
+        if (error == -ENODATA) {
                 snprintf(fault, sizeof(fault), "its ledger is cut off after %" PRIu64 " bytes",
                         length);
                 error = -EUCLEAN;
-        }
-        if (error == -ENODATA) { /* never finished: made at its full length, formatted later */
-                store_unmap_ledger(store);
-                *finished = false;
-                return 0;
         }
         if (error) {
                 log_error("pool '%s' is damaged: %s; throw its contents away with --reset",

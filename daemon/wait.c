@@ -11,8 +11,6 @@
 #include "session.h"
 #include "worker.h"
 
-#define WAITS_MAX 4096u /* of one session; bounds what a client makes us remember */
-
 struct wait {
         struct waiter waiter;
         uv_timer_t timer;
@@ -20,7 +18,7 @@ struct wait {
         struct session *session; /* NULL: nobody wants the reply any more */
         struct connection *connection;
         struct link in_session;
-        struct link in_inbox; /* its worker's, once granted; guarded by the inbox's lock */
+        struct link in_inbox; /* its worker's, once settled; guarded by the inbox's lock */
         struct wait_request request;
 };
 
@@ -41,28 +39,40 @@ static void wait_forget(struct wait *wait) {
         wait->session = NULL;
 }
 
-static void wait_granted(struct waiter *waiter) {
+static void wait_settled(struct waiter *waiter) {
         struct wait *wait = LINK_OWNER(waiter, struct wait, waiter);
-        worker_post_granted(wait->worker, &wait->in_inbox);
+        worker_post_settled(wait->worker, &wait->in_inbox);
+}
+
+/* Forgotten first: a reply that cannot be sent ends the session and all its waits. */
+static void wait_answer(struct wait *wait, struct reply *reply) {
+        reply->id = wait->request.id;
+        wait_forget(wait);
+        connection_reply(wait->connection, reply);
+}
+
+static void wait_refuse(struct wait *wait, enum status status, const char *detail) {
+        struct reply reply = {
+                .kind = REPLY_REFUSED,
+                .refused = {.status = status, .detail = detail},
+        };
+        wait_answer(wait, &reply);
 }
 
 static void wait_expired(uv_timer_t *timer) {
         struct wait *wait = LINK_OWNER(timer, struct wait, timer);
         struct served_pool *served = wait->session->served;
-        if (waiters_withdraw(&served->waiters, &wait->waiter))
-                return; /* granted meanwhile: it is in the inbox and will be delivered */
-        char detail[SERVED_POOL_DETAIL + 48];
-        int length = snprintf(
-                detail, sizeof(detail), "waited %" PRId64 " ms: ", wait->request.timeout_ms);
-        served_pool_explain(served, wait->request.order, 1, detail + length);
-        struct reply reply = {
-                .id = wait->request.id,
-                .kind = REPLY_REFUSED,
-                .refused = {.status = STATUS_TIMED_OUT, .detail = detail},
-        };
-        /* Forgotten first: a reply that cannot be sent ends the session and all its waits. */
-        wait_forget(wait);
-        connection_reply(wait->connection, &reply);
+        unsigned ahead = 0;
+        if (waiters_withdraw(&served->waiters, &wait->waiter, &ahead))
+                return; /* settled meanwhile: it is in the inbox and will be delivered */
+        char why[SERVED_POOL_DETAIL], detail[SERVED_POOL_DETAIL + 48];
+        if (ahead > 0)
+                served_pool_explain_turn(served, wait->session->uid, ahead, why);
+        else
+                served_pool_explain(served, wait->request.order, 1, why);
+        snprintf(
+                detail, sizeof(detail), "waited %" PRId64 " ms: %s", wait->request.timeout_ms, why);
+        wait_refuse(wait, STATUS_TIMED_OUT, detail);
         wait_free(wait);
 }
 
@@ -73,7 +83,7 @@ static struct wait *wait_new(struct session *session, const struct wait_request 
         *wait = (struct wait){
                 .waiter = {.session = session->id,
                         .order = request->order,
-                        .granted = wait_granted},
+                        .settled = wait_settled},
                 .worker = session->worker,
                 .session = session,
                 .connection = session->connection,
@@ -108,40 +118,44 @@ int wait_begin(struct session *session, const struct wait_request *request, stru
         return result;
 }
 
-static void wait_deliver(struct wait *wait) {
-        struct session *session = wait->session;
-        if (session) {
-                struct served_pool *served = session->served;
-                struct block block = wait->waiter.block;
-                uint64_t place = served_pool_place(served, block);
-                struct reply reply = {
-                        .id = wait->request.id,
-                        .kind = REPLY_RANGES,
-                        .ranges = {&place, &block.generation, 1},
-                };
-                statistics_grant(worker_statistics(wait->worker, served), 1, wait->request.length,
-                        served->page_bytes << block.order);
-                wait_forget(wait);
-                connection_reply(wait->connection, &reply);
-        }
-        wait_free(wait);
+static void wait_deliver_block(struct wait *wait) {
+        struct served_pool *served = wait->session->served;
+        struct block block = wait->waiter.block;
+        uint64_t place = served_pool_place(served, block);
+        struct reply reply = {
+                .kind = REPLY_RANGES,
+                .ranges = {&place, &block.generation, 1},
+        };
+        statistics_grant(worker_statistics(wait->worker, served), 1, wait->request.length,
+                served->page_bytes << block.order);
+        wait_answer(wait, &reply);
 }
 
-void waits_deliver(struct link *granted) {
-        while (link_used(granted)) {
-                struct wait *wait = LINK_OWNER(granted->next, struct wait, in_inbox);
+static void wait_deliver_refusal(struct wait *wait) {
+        char detail[SERVED_POOL_DETAIL];
+        served_pool_explain_unbacked(wait->session->served, wait->request.order, 1, detail);
+        wait_refuse(wait, STATUS_NO_SPACE, detail);
+}
+
+void waits_deliver(struct link *settled) {
+        while (link_used(settled)) {
+                struct wait *wait = LINK_OWNER(settled->next, struct wait, in_inbox);
                 link_remove(&wait->in_inbox);
-                wait_deliver(wait);
+                if (wait->session && wait->waiter.state == WAITER_GRANTED)
+                        wait_deliver_block(wait);
+                else if (wait->session)
+                        wait_deliver_refusal(wait);
+                wait_free(wait);
         }
 }
 
 void waits_withdraw(struct session *session) {
         while (link_used(&session->waits)) {
                 struct wait *wait = LINK_OWNER(session->waits.next, struct wait, in_session);
-                bool granted = waiters_withdraw(&session->served->waiters, &wait->waiter);
+                bool settled = waiters_withdraw(&session->served->waiters, &wait->waiter, NULL);
                 wait_forget(wait);
                 uv_timer_stop(&wait->timer);
-                if (!granted) /* else it is in the inbox, whose delivery frees it */
+                if (!settled) /* else it is in the inbox, whose delivery frees it */
                         wait_free(wait);
         }
 }

@@ -60,7 +60,12 @@ enum line_outcome {
         LINE_GONE,    /* nobody is left in it */
 };
 
-/* Serves the first waiter of a line, skipping those whose session is closing. */
+static enum waiter_state waiter_outcome(int error) {
+        return error == 0 ? WAITER_GRANTED : error == -ENOSPC ? WAITER_REFUSED : WAITER_OUT;
+}
+
+/* Serves the first waiter of a line, skipping those whose session is closing. One whose block cannot be backed
+ * is refused: what others return does not help it. */
 static enum line_outcome line_serve_locked(struct waiters *waiters, struct waiter_line *line,
         const struct waiter *entering, unsigned *failed_order) {
         for (;;) {
@@ -74,9 +79,9 @@ static enum line_outcome line_serve_locked(struct waiters *waiters, struct waite
                         *failed_order = head->order;
                         return LINE_BLOCKED;
                 }
-                waiter_leave_locked(waiters, head, error ? WAITER_OUT : WAITER_GRANTED);
-                if (!error && head != entering)
-                        head->granted(head);
+                waiter_leave_locked(waiters, head, waiter_outcome(error));
+                if (head->state != WAITER_OUT && head != entering)
+                        head->settled(head);
                 if (last)
                         return LINE_GONE;
                 if (!error)
@@ -121,20 +126,40 @@ int waiters_enter(struct waiters *waiters, struct waiter *waiter, uint32_t uid) 
         waiters_serve_locked(waiters, waiter);
         enum waiter_state state = waiter->state;
         pthread_mutex_unlock(&waiters->lock);
-        return state == WAITER_QUEUED ? 0 : state == WAITER_GRANTED ? 1 : -ESTALE;
+        switch (state) {
+        case WAITER_QUEUED:
+                return 0;
+        case WAITER_GRANTED:
+                return 1;
+        case WAITER_REFUSED:
+                return -ENOSPC;
+        case WAITER_OUT:
+                break;
+        }
+        return -ESTALE;
 }
 
-bool waiters_withdraw(struct waiters *waiters, struct waiter *waiter) {
+static unsigned waiter_ahead_locked(const struct waiter *waiter) {
+        const struct link *at = waiter->in_line.previous;
+        unsigned ahead = 0;
+        for (; at != &waiter->line->waiters && ahead < WAITERS_AHEAD_MAX; at = at->previous)
+                ahead++;
+        return ahead;
+}
+
+bool waiters_withdraw(struct waiters *waiters, struct waiter *waiter, unsigned *ahead) {
         pthread_mutex_lock(&waiters->lock);
         bool queued = waiter->state == WAITER_QUEUED;
-        bool granted = waiter->state == WAITER_GRANTED;
+        bool settled = !queued && waiter->state != WAITER_OUT;
+        if (queued && ahead)
+                *ahead = waiter_ahead_locked(waiter);
         if (queued)
                 waiter_leave_locked(waiters, waiter, WAITER_OUT);
         /* Who was behind it in its line may be served by what did not suffice for it. */
         if (queued && link_used(&waiters->lines))
                 waiters_serve_locked(waiters, NULL);
         pthread_mutex_unlock(&waiters->lock);
-        return granted;
+        return settled;
 }
 
 void waiters_serve_now(struct waiters *waiters) {

@@ -18,6 +18,7 @@ enum waiter_state {
         WAITER_OUT, /* in no line and not granted anything */
         WAITER_QUEUED,
         WAITER_GRANTED, /* block is its session's */
+        WAITER_REFUSED, /* its turn came, and there is no memory behind the block that is free */
 };
 
 struct waiter {
@@ -27,9 +28,9 @@ struct waiter {
         uint32_t session;
         unsigned order;
         struct block block; /* once granted */
-        /* Called with the lock held and possibly on another thread, once, when it was granted later than by
-         * waiters_enter itself. It may only hand the waiter on. */
-        void (*granted)(struct waiter *waiter);
+        /* Called with the lock held and possibly on another thread, once, when it was granted or refused later
+         * than by waiters_enter itself. It may only hand the waiter on. */
+        void (*settled)(struct waiter *waiter);
 };
 
 struct waiters {
@@ -42,13 +43,16 @@ struct waiters {
 int waiters_init(struct waiters *waiters, struct pool *pool);
 void waiters_deinit(struct waiters *waiters);
 
-/* Queues a waiter whose session, order and granted are set behind its uid's others, and serves whom it can.
- * 1: it was granted at once (and granted is not called); 0: it waits, and its memory must stay until it is granted or
- * withdrawn; -ESTALE: its session is closing; -ENOMEM. */
+/* Queues a waiter whose session, order and settled are set behind its uid's others, and serves whom it can.
+ * 1: it was granted at once (and settled is not called); 0: it waits, and its memory must stay until it is settled or
+ * withdrawn; -ENOSPC: refused, for want of memory behind a free block; -ESTALE: its session is closing; -ENOMEM. */
 int waiters_enter(struct waiters *waiters, struct waiter *waiter, uint32_t uid);
 
-/* Takes a waiter out of its line. True: it had been granted before. */
-bool waiters_withdraw(struct waiters *waiters, struct waiter *waiter);
+#define WAITERS_AHEAD_MAX 100u /* no more are counted */
+
+/* Takes a waiter out of its line. True: it had been settled before. Else *ahead, unless NULL, is how many of its
+ * uid were in line before it, WAITERS_AHEAD_MAX at most. */
+bool waiters_withdraw(struct waiters *waiters, struct waiter *waiter, unsigned *ahead);
 
 /* Serves whom it can; to be called after memory was returned. */
 void waiters_serve_now(struct waiters *waiters);

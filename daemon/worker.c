@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "connection.h"
-#include "log.h"
 #include "orphans.h"
+#include "ration.h"
 #include "serving.h"
 #include "session.h"
 #include "wait.h"
@@ -30,7 +30,7 @@ uint64_t worker_clock_ns(void) {
 static int inbox_init(struct inbox *inbox) {
         *inbox = (struct inbox){.open = true};
         link_init(&inbox->arrivals);
-        link_init(&inbox->granted);
+        link_init(&inbox->settled);
         return -pthread_mutex_init(&inbox->lock, NULL);
 }
 
@@ -49,9 +49,9 @@ void worker_give(struct worker *worker, struct arrival *arrival) {
         pthread_mutex_unlock(&worker->inbox.lock);
 }
 
-void worker_post_granted(struct worker *worker, struct link *in_inbox) {
+void worker_post_settled(struct worker *worker, struct link *in_inbox) {
         pthread_mutex_lock(&worker->inbox.lock);
-        list_append(&worker->inbox.granted, in_inbox);
+        list_append(&worker->inbox.settled, in_inbox);
         worker_wake_locked(worker);
         pthread_mutex_unlock(&worker->inbox.lock);
 }
@@ -90,7 +90,7 @@ static void worker_welcome(struct worker *worker, struct arrival *arrival) {
                 free(arrival);
                 return;
         }
-        log_warning(
+        ration_warning(
                 "cannot serve a connection of pid %u: %s", arrival->peer.pid, uv_strerror(error));
         arrival_drop(arrival);
         worker_lost_connection(worker);
@@ -100,12 +100,12 @@ static void worker_end(struct worker *worker);
 
 static void worker_open_inbox(struct worker *worker) {
         struct inbox *inbox = &worker->inbox;
-        struct link arrivals, granted;
+        struct link arrivals, settled;
         link_init(&arrivals);
-        link_init(&granted);
+        link_init(&settled);
         pthread_mutex_lock(&inbox->lock);
         list_move(&inbox->arrivals, &arrivals);
-        list_move(&inbox->granted, &granted);
+        list_move(&inbox->settled, &settled);
         bool stop = inbox->stop, park = inbox->park, asked = inbox->asked;
         inbox->park = inbox->asked = false;
         atomic_store_explicit(&inbox->filled, false, memory_order_relaxed);
@@ -115,7 +115,7 @@ static void worker_open_inbox(struct worker *worker) {
                 watchdog_answer(&worker->serving->watchdog);
         if (park)
                 barrier_park(&worker->serving->barrier);
-        waits_deliver(&granted);
+        waits_deliver(&settled);
         while (link_used(&arrivals)) {
                 struct arrival *arrival = LINK_OWNER(arrivals.next, struct arrival, in_inbox);
                 link_remove(&arrival->in_inbox);
@@ -305,7 +305,7 @@ void worker_deinit(struct worker *worker) {
                 uv_run(&worker->loop, UV_RUN_DEFAULT);
         }
         /* What others posted while it ended: the waits are withdrawn, their timers closed with the loop. */
-        waits_deliver(&worker->inbox.granted);
+        waits_deliver(&worker->inbox.settled);
         uv_run(&worker->loop, UV_RUN_DEFAULT);
         while (link_used(&worker->inbox.arrivals)) {
                 struct arrival *arrival =

@@ -50,7 +50,7 @@ struct inbox {
         bool park;            /* somebody has claimed the barrier */
         bool asked;           /* for a sign of life */
         struct link arrivals; /* of struct arrival */
-        struct link granted;  /* of struct wait */
+        struct link settled;  /* of struct wait */
         _Atomic bool filled;  /* something is in here; read without the lock */
 };
 
@@ -103,8 +103,8 @@ void worker_deinit(struct worker *worker);
  * freed. */
 void worker_give(struct worker *worker, struct arrival *arrival);
 
-/* Puts a granted wait, by its link, into the worker's inbox. Any thread. */
-void worker_post_granted(struct worker *worker, struct link *in_inbox);
+/* Puts a settled wait, by its link, into the worker's inbox. Any thread. */
+void worker_post_settled(struct worker *worker, struct link *in_inbox);
 
 /* Makes it call barrier_park before it does anything else. Any thread. */
 void worker_ask_to_park(struct worker *worker);

@@ -44,7 +44,7 @@ static bool sleeper_turn(struct sleeper *sleeper, uint32_t uid, bool gives_up) {
         int result = waiters_enter(&waiters, &sleeper->waiter, uid);
         if (result != 0)
                 return result == 1;
-        if (gives_up && !waiters_withdraw(&waiters, &sleeper->waiter)) {
+        if (gives_up && !waiters_withdraw(&waiters, &sleeper->waiter, NULL)) {
                 atomic_fetch_add(&withdrawals, 1);
                 return false;
         }
@@ -56,7 +56,7 @@ static void *thread_main(void *argument) {
         uint32_t self = (uint32_t)(size_t)argument;
         struct sleeper sleeper = {
                 .waiter = {.session = fixture_session(&fixture, "sleeper", self % 3),
-                        .granted = sleeper_wake},
+                        .settled = sleeper_wake},
                 .lock = PTHREAD_MUTEX_INITIALIZER,
                 .changed = PTHREAD_COND_INITIALIZER,
         };

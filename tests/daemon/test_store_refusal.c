@@ -181,6 +181,22 @@ Test(store_refusal, on_a_small_dev_shm) {
         cr_assert_eq(scratch_shm_count(), 0);
 }
 
+Test(store_refusal, on_a_dev_shm_that_takes_no_files) {
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+                mount("tmpfs", "/dev/shm", "tmpfs", 0, "mode=755,size=32m") < 0)
+                cr_skip("needs the right to mount");
+        struct pool_settings settings = scratch_pool();
+        cr_assert_eq(mount(NULL, "/dev/shm", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), 0);
+        refused(&settings, -EROFS, "read-only: mount it for writing (mount -o remount,rw");
+        settings.backing = BACKING_MEMFD;
+        refused(&settings, -EROFS, "read-only: mount it for writing (mount -o remount,rw");
+        cr_assert_eq(mount(NULL, "/dev/shm", NULL, MS_REMOUNT | MS_BIND, NULL), 0);
+        cr_assert_eq(setuid(4711), 0);
+        refused(&settings, -EACCES,
+                "/dev/shm is uid 0's with mode 0755 and must let uid 4711 make files: chmod 1777");
+        cr_assert_eq(scratch_shm_count(), 0);
+}
+
 Test(store_refusal, under_a_limit_on_file_sizes) {
         struct pool_settings settings = scratch_pool();
         signal(SIGXFSZ, SIG_IGN);
@@ -299,7 +315,7 @@ Test(store_refusal, of_objects_that_others_may_open) {
         struct pool_settings settings = scratch_pool();
         leave(&settings);
         chmod(scratch_shm_path("segment"), 0644);
-        refused(&settings, -EPERM, "open to others");
+        refused(&settings, -EPERM, ".segment is open to others (mode 0644): chmod 600 it");
         chmod(scratch_shm_path("segment"), 0600);
         chmod(scratch_shm_path("ledger"), 0660);
         refused(&settings, -EPERM, "open to others");
@@ -311,7 +327,7 @@ Test(store_refusal, of_another_users_objects) {
         struct pool_settings settings = scratch_pool();
         leave(&settings);
         cr_assert_eq(chown(scratch_shm_path("ledger"), 4711, 0), 0);
-        refused(&settings, -EPERM, "another user's");
+        refused(&settings, -EPERM, ".ledger is another user's, uid 4711's: have them");
 }
 
 Test(store_refusal, a_stop_while_memory_is_reserved_undoes_the_start) {

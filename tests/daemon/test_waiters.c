@@ -51,7 +51,7 @@ static void full_pool_release(struct full_pool *full, size_t first, size_t count
 }
 
 static struct waiter waiter_for(struct full_pool *full, unsigned order) {
-        return (struct waiter){.session = full->session, .order = order, .granted = note_granted};
+        return (struct waiter){.session = full->session, .order = order, .settled = note_granted};
 }
 
 Test(waiters, free_memory_is_granted_at_once) {
@@ -77,7 +77,7 @@ Test(waiters, within_a_uid_first_come_is_first_served) {
         cr_assert_eq(granted_count, 2);
         cr_expect_eq(granted[0], &waiters[0]);
         cr_expect_eq(granted[1], &waiters[1]);
-        cr_expect_not(waiters_withdraw(&full.waiters, &waiters[2]));
+        cr_expect_not(waiters_withdraw(&full.waiters, &waiters[2], NULL));
         full_pool_deinit(&full);
 }
 
@@ -105,7 +105,7 @@ Test(waiters, a_large_wait_does_not_hold_up_another_uid) {
         full_pool_release(&full, 5, 1);
         cr_assert_eq(granted_count, 1);
         cr_expect_eq(granted[0], &small);
-        cr_expect_not(waiters_withdraw(&full.waiters, &large));
+        cr_expect_not(waiters_withdraw(&full.waiters, &large, NULL));
         full_pool_deinit(&full);
 }
 
@@ -145,7 +145,7 @@ Test(waiters, a_turn_that_could_not_be_used_is_kept) {
         full_pool_release(&full, 2, 2);
         cr_assert_eq(granted_count, 2);
         cr_expect_eq(granted[1], &large);
-        cr_expect_not(waiters_withdraw(&full.waiters, &others[1]));
+        cr_expect_not(waiters_withdraw(&full.waiters, &others[1], NULL));
         full_pool_deinit(&full);
 }
 
@@ -157,7 +157,7 @@ Test(waiters, one_that_leaves_lets_the_next_be_served) {
         cr_assert_eq(waiters_enter(&full.waiters, &small, 1), 0);
         full_pool_release(&full, 0, 1);
         cr_assert_eq(granted_count, 0);
-        cr_expect_not(waiters_withdraw(&full.waiters, &large));
+        cr_expect_not(waiters_withdraw(&full.waiters, &large, NULL));
         cr_assert_eq(granted_count, 1);
         cr_expect_eq(granted[0], &small);
         full_pool_deinit(&full);
@@ -175,7 +175,7 @@ Test(waiters, one_whose_session_closes_is_skipped) {
         full_pool_release(&full, 0, 1);
         cr_assert_eq(granted_count, 1);
         cr_expect_eq(granted[0], &next);
-        cr_expect_not(waiters_withdraw(&full.waiters, &closing), "it was granted nothing");
+        cr_expect_not(waiters_withdraw(&full.waiters, &closing, NULL), "it was granted nothing");
         full_pool_deinit(&full);
 }
 
@@ -193,13 +193,33 @@ Test(waiters, a_closing_session_cannot_enter) {
         full_pool_deinit(&full);
 }
 
+Test(waiters, one_that_leaves_is_told_who_was_before_it_of_its_uid) {
+        enum { COUNT = WAITERS_AHEAD_MAX + 5 };
+        static struct waiter mine[COUNT], other;
+        struct full_pool full;
+        full_pool_init(&full);
+        other = waiter_for(&full, 0);
+        cr_assert_eq(waiters_enter(&full.waiters, &other, 2), 0);
+        for (unsigned i = 0; i < COUNT; i++) {
+                mine[i] = waiter_for(&full, 0);
+                cr_assert_eq(waiters_enter(&full.waiters, &mine[i], 1), 0);
+        }
+        for (unsigned i = COUNT; i-- > 0;) {
+                unsigned ahead = 9999;
+                cr_assert_not(waiters_withdraw(&full.waiters, &mine[i], &ahead));
+                cr_assert_eq(ahead, i < WAITERS_AHEAD_MAX ? i : WAITERS_AHEAD_MAX);
+        }
+        cr_assert_not(waiters_withdraw(&full.waiters, &other, NULL));
+        full_pool_deinit(&full);
+}
+
 Test(waiters, a_grant_before_the_withdrawal_wins) {
         struct full_pool full;
         full_pool_init(&full);
         struct waiter waiter = waiter_for(&full, 0);
         cr_assert_eq(waiters_enter(&full.waiters, &waiter, 1), 0);
         full_pool_release(&full, 3, 1);
-        cr_expect(waiters_withdraw(&full.waiters, &waiter));
+        cr_expect(waiters_withdraw(&full.waiters, &waiter, NULL));
         cr_expect_eq(waiter.block.page, full.pages[3].page);
         full_pool_deinit(&full);
 }

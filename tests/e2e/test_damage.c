@@ -64,6 +64,32 @@ Test(damage, a_ledger_of_garbage_is_refused) {
         scene_close(&scene);
 }
 
+/* A daemon was killed before it wrote anything, and then memory ran out: not even the header can be touched. */
+Test(damage, a_ledger_that_is_one_hole_on_a_full_shm_is_refused) {
+        struct scene scene;
+        char path[300];
+        struct stat info;
+        scene_open(&scene);
+        if (!stage_private(32 * MIB))
+                cr_skip_test("needs mount namespaces");
+        scene_start(&scene, "--size", "4M", NULL);
+        ledger_path(&scene, path, sizeof path);
+        cr_assert(stat(path, &info) == 0);
+        scene_kill(&scene);
+        cr_assert(truncate(path, 0) == 0 && truncate(path, info.st_size) == 0);
+        int filler = open("/dev/shm/filler", O_CREAT | O_RDWR, 0600);
+        static char page[4096];
+        while (write(filler, page, sizeof page) == (ssize_t)sizeof page)
+                ;
+        close(filler);
+        const char *line = scene_refused(&scene, 1, "--size", "4M", NULL);
+        cr_assert_not_null(strstr(line, "/dev/shm"), "names no cause: %s", line);
+        cr_assert_not_null(strstr(line, "larger"), "names no mend: %s", line);
+        unlink("/dev/shm/filler");
+        scene_start(&scene, "--size", "4M", NULL);
+        scene_close(&scene);
+}
+
 /* Only --reset throws contents away. */
 Test(damage, a_ledger_cut_short_is_refused) {
         struct scene scene;

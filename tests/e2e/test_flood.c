@@ -198,6 +198,86 @@ Test(flood, bent_requests_hurt_nobody) {
         bystander_close(&by);
 }
 
+/* 4,000 allocs wait, and nobody will ever read a reply: the first write of one ends the session in the middle of
+ * the others. */
+static void wait_deaf(struct wire *wire, const struct scene *scene, int64_t timeout_ms) {
+        wire_open(wire, scene);
+        wire_hello(wire, scene);
+        for (int each = 0; each < 4000; each++) {
+                struct request alloc = alloc_request(4096, 1);
+                alloc.alloc.wait = true;
+                alloc.alloc.timeout_ms = timeout_ms;
+                wire_request(wire, alloc);
+        }
+        wire_expect_alive(wire);
+        cr_assert_eq(shutdown(wire->fd, SHUT_RD), 0);
+}
+
+#define DEAF_TIMEOUT_MS 2000
+
+/* All deadlines pass while the daemon stands still, so it meets them in one turn. */
+static void expire_at_once(const struct scene *scene, uint64_t timeout_ms) {
+        scene_freeze(scene);
+        poll(NULL, 0, (int)timeout_ms);
+        scene_thaw(scene);
+}
+
+static void deaf_waits_end(const char *workers, bool by_release) {
+        static struct buddyclient_range pages[4096];
+        struct scene scene;
+        struct wire wire;
+        scene_open(&scene);
+        scene_start(&scene, "--size", "16M", "--workers", workers, NULL);
+        struct buddyclient *owner = client_new(&scene);
+        cr_assert_eq(buddyclient_alloc_many(owner, SCENE_PAGE, 4096, pages), 0);
+        size_t fds = scene_daemon_fds(&scene);
+        wait_deaf(&wire, &scene, by_release ? -1 : DEAF_TIMEOUT_MS);
+        if (by_release) {
+                cr_assert_eq(stats_of(owner).waiters, 4000);
+                cr_assert_eq(buddyclient_release_many(owner, pages, 4096), 0);
+        } else {
+                expire_at_once(&scene, DEAF_TIMEOUT_MS);
+        }
+        await_waiters(owner, 0);
+        await_fds(&scene, fds);
+        await_held(owner, by_release ? 0 : 16 * MIB);
+        wire_close(&wire);
+        buddyclient_destroy(owner);
+        scene_close(&scene);
+}
+
+Test(flood, waits_that_expire_into_a_dead_socket_hurt_nobody) {
+        deaf_waits_end("1", false);
+        deaf_waits_end("2", false);
+}
+
+Test(flood, waits_that_are_granted_into_a_dead_socket_leak_nothing) {
+        deaf_waits_end("1", true);
+        deaf_waits_end("2", true);
+}
+
+/* Strangers cannot fill the log. */
+Test(flood, warnings_are_rationed) {
+        struct bystander by;
+        bystander_open(&by);
+        uint64_t begin = now_ms();
+        for (int round = 0; round < 500; round++) {
+                struct wire wire;
+                wire_open(&wire, &by.scene);
+                wire_send(&wire, "\0\0\0\0", 4);
+                wire_expect_closed(&wire, PATIENCE_MS);
+                wire_close(&wire);
+        }
+        uint64_t seconds = (now_ms() - begin) / 1000 + 1;
+        unsigned lines = 0;
+        for (const char *at = scene_errors(&by.scene); (at = strstr(at, " closed: ")); at++)
+                lines++;
+        cr_assert(lines >= 20 && lines <= 21 + seconds, "%u lines in %lu s", lines, seconds);
+        bystander_close(&by);
+        cr_assert_not_null(
+                strstr(scene_errors(&by.scene), " warnings about connections were left out"));
+}
+
 Test(flood, a_welcome_brings_the_segment_and_no_more) {
         struct bystander by;
         struct wire wire;

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -111,4 +112,34 @@ Test(uids, another_user_is_kept_out_by_the_socket) {
         }
         cr_assert_eq(process_wait(process), 0, "not -EACCES");
         scene_close(&scene);
+}
+
+/* A daemon of another user's to whom /proc shows only its own processes, one way or the other. */
+static void hidden_client_is_served(const char *options) {
+        struct scene scene;
+        struct buddyclient_range range;
+        scene_open(&scene);
+        cr_assert_eq(mount("proc", "/proc", "proc", 0, options), 0);
+        scene.uid = 12345;
+        cr_assert_eq(chown(scene.folder, 12345, 12345), 0);
+        scene_start(&scene, "--size", "1M", "--socket-mode", "0666", NULL);
+        struct buddyclient *client = client_new(&scene);
+        cr_assert_eq(buddyclient_alloc(client, 1, &range), 0);
+        pid_t process = process_fork();
+        if (process == 0) {
+                struct buddyclient *own = client_try(&scene);
+                _exit(!own || buddyclient_alloc(own, 1, &range) != 0);
+        }
+        cr_assert_eq(process_wait(process), 0);
+        await_held(client, SCENE_PAGE);
+        cr_assert_null(strstr(scene_errors(&scene), "warning"), "%s", scene_errors(&scene));
+        buddyclient_destroy(client);
+        scene_close(&scene);
+}
+
+Test(uids, clients_that_proc_hides_from_the_daemon_are_served) {
+        if (geteuid() != 0 || !stage_private(64 * MIB))
+                cr_skip_test("needs to become other users and to mount");
+        hidden_client_is_served("hidepid=1");
+        hidden_client_is_served("hidepid=2");
 }

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -418,6 +420,44 @@ Test(waiters, leaving_the_head_of_the_queue_serves_the_next) {
         buddyclient_destroy(owner);
         buddyclient_destroy(greedy);
         buddyclient_destroy(small);
+        scene_close(&scene);
+}
+
+/* Who ran out of time in line is told of the line, not of memory that is free. */
+Test(waiters, a_timeout_in_line_says_how_many_were_before) {
+        struct scene scene;
+        struct buddyclient_range half, range;
+        int ends[2];
+        scene_open(&scene);
+        scene_start(&scene, "--size", "64K", NULL);
+        struct buddyclient *owner = client_new(&scene), *greedy = client_new(&scene);
+        cr_assert_eq(buddyclient_alloc(owner, 32768, &half), 0);
+        pipe_open(ends);
+        struct waiter waiters[2];
+        for (int each = 0; each < 2; each++) {
+                waiters[each] = (struct waiter){.client = greedy,
+                        .length = 65536,
+                        .timeout_ms = -1,
+                        .fd = ends[1],
+                        .letter = 'g'};
+                waiter_start(&waiters[each]);
+                await_waiters(owner, (uint64_t)each + 1);
+                cr_assert_eq(buddyclient_alloc_wait(owner, SCENE_PAGE, 20, &range), -ETIMEDOUT);
+                char text[120];
+                snprintf(text, sizeof text,
+                        each ? "2 earlier waits of uid %u are still in line: 32 KiB free"
+                             : "1 earlier wait of uid %u is still in line: 32 KiB free",
+                        geteuid());
+                cr_assert_not_null(
+                        strstr(buddyclient_detail(owner), text), "%s", buddyclient_detail(owner));
+        }
+        cr_assert_eq(buddyclient_release(owner, &half), 0);
+        for (int each = 0; each < 2; each++) {
+                cr_assert_eq(waiter_end(&waiters[each]), 0);
+                cr_assert_eq(buddyclient_release(greedy, &waiters[each].range), 0);
+        }
+        buddyclient_destroy(owner);
+        buddyclient_destroy(greedy);
         scene_close(&scene);
 }
 
