@@ -76,8 +76,7 @@ static int receive_reply(struct channel *channel, int64_t deadline, struct reply
         return reply_decode(&channel->arena, message, length, reply) < 0 ? -EPROTO : 0;
 }
 
-static int ask_holds(
-        struct buddyclient *client, uint64_t cursor, int64_t deadline, struct reply *reply) {
+static int ask_holds(struct buddyclient *client, uint64_t cursor, int64_t deadline) {
         struct channel *channel = &client->channel;
         struct request request = {
                 .id = ++channel->last_id,
@@ -87,33 +86,50 @@ static int ask_holds(
         size_t sent;
         ptrdiff_t length = request_encode(
                 &request, channel->stream.out, FRAME_HEADER_BYTES + FRAME_REQUEST_MAX);
-        int rc =
-                stream_send(&channel->stream, channel->stream.out, (size_t)length, deadline, &sent);
-        if (rc == 0)
-                rc = receive_reply(channel, deadline, reply);
+        return stream_send(&channel->stream, channel->stream.out, (size_t)length, deadline, &sent);
+}
+
+static int receive_holds(
+        struct buddyclient *client, uint64_t cursor, int64_t deadline, struct reply *reply) {
+        int rc = receive_reply(&client->channel, deadline, reply);
         if (rc < 0)
                 return rc;
         if (reply->kind == REPLY_REFUSED)
                 return -EAGAIN;
-        return reply->id == request.id && reply->kind == REPLY_HOLDS ? 0 : -EPROTO;
+        if (reply->id != client->channel.last_id || reply->kind != REPLY_HOLDS)
+                return -EPROTO;
+        uint64_t next_cursor = reply->holds.next_cursor;
+        return next_cursor != 0 && next_cursor <= cursor ? -EPROTO : 0;
 }
 
+static int enter_holds(struct buddyclient *client, const struct reply_holds *holds) {
+        int rc = 0;
+        for (size_t i = 0; rc == 0 && i < holds->count; i++)
+                if (holds->entries[i].session == client->session)
+                        rc = roll_call_enter(client, &client->roll, &holds->entries[i]);
+        return rc;
+}
+
+/* While one page is entered, the daemon makes the next. */
 static int list_holds(struct buddyclient *client, int64_t deadline) {
         uint64_t cursor = 0;
-        do {
+        int rc = roll_reserve(&client->roll, holdings_count(&client->holdings));
+        if (rc == 0)
+                rc = ask_holds(client, cursor, deadline);
+        while (rc == 0) {
                 struct reply reply;
-                int rc = ask_holds(client, cursor, deadline, &reply);
-                for (size_t i = 0; rc == 0 && i < reply.holds.count; i++)
-                        if (reply.holds.entries[i].session == client->session)
-                                rc = roll_call_enter(
-                                        client, &client->roll, &reply.holds.entries[i]);
+                rc = receive_holds(client, cursor, deadline, &reply);
                 if (rc < 0)
-                        return rc;
-                if (reply.holds.next_cursor != 0 && reply.holds.next_cursor <= cursor)
-                        return -EPROTO;
+                        break;
                 cursor = reply.holds.next_cursor;
-        } while (cursor != 0);
-        return 0;
+                if (cursor != 0)
+                        rc = ask_holds(client, cursor, deadline);
+                if (rc == 0)
+                        rc = enter_holds(client, &reply.holds);
+                if (cursor == 0)
+                        break;
+        }
+        return rc;
 }
 
 /* ---- What the channel asks for ---- */

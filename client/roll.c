@@ -1,6 +1,7 @@
 /* See roll.h. Two lives of one block are two entries. */
 #include "roll.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #define SLOTS_MIN 64u
@@ -29,12 +30,11 @@ struct roll_entry *roll_find(const struct roll *roll, const struct holding *rang
         return slot->used ? slot : NULL;
 }
 
-static bool grow(struct roll *roll) {
-        struct roll grown = {.slot_count = roll->slot_count ? 2 * roll->slot_count : SLOTS_MIN,
-                .used = roll->used};
+static int resize(struct roll *roll, size_t slot_count) {
+        struct roll grown = {.slot_count = slot_count, .used = roll->used};
         grown.slots = calloc(grown.slot_count, sizeof(*grown.slots));
         if (!grown.slots)
-                return false;
+                return -ENOMEM;
         for (size_t i = 0; i < roll->slot_count; i++) {
                 const struct roll_entry *entry = &roll->slots[i];
                 if (entry->used)
@@ -43,21 +43,29 @@ static bool grow(struct roll *roll) {
         }
         free(roll->slots);
         *roll = grown;
-        return true;
+        return 0;
+}
+
+int roll_reserve(struct roll *roll, size_t count) {
+        size_t slot_count = roll->slot_count ? roll->slot_count : SLOTS_MIN;
+        while (slot_count / 2 < count)
+                slot_count *= 2;
+        return slot_count == roll->slot_count ? 0 : resize(roll, slot_count);
 }
 
 struct roll_entry *roll_enter(struct roll *roll, const struct holding *range) {
-        if (2 * roll->used >= roll->slot_count && !grow(roll))
+        struct roll_entry *slot = roll_find(roll, range);
+        if (slot)
+                return slot;
+        if (roll_reserve(roll, roll->used + 1) < 0)
                 return NULL;
-        struct roll_entry *slot = find_slot(roll, range);
-        if (!slot->used) {
-                *slot = (struct roll_entry){
-                        .offset = range->offset,
-                        .length = range->length,
-                        .generation = range->generation,
-                        .used = true,
-                };
-                roll->used++;
-        }
+        slot = find_slot(roll, range);
+        *slot = (struct roll_entry){
+                .offset = range->offset,
+                .length = range->length,
+                .generation = range->generation,
+                .used = true,
+        };
+        roll->used++;
         return slot;
 }

@@ -26,6 +26,9 @@ struct roll {
 
 void roll_deinit(struct roll *roll);
 
+/* Room for so many entries in all. -ENOMEM. */
+int roll_reserve(struct roll *roll, size_t count);
+
 /* The entry of a range, made if there is none. NULL: no memory. Valid until the next one is
  * made. */
 struct roll_entry *roll_enter(struct roll *roll, const struct holding *range);

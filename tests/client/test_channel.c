@@ -106,6 +106,64 @@ Test(channel, late_grant_goes_back) {
         peer_stop(&peer);
 }
 
+/* Answers an attach and a give only when nobody waits any more: the attached hold goes back, and
+ * what was given is no longer counted, so that its block may be granted again. */
+static void attaches_and_gives_late(int fd) {
+        peer_greet(fd);
+        peer_send_range(fd, peer_read(fd)->id, 5 * PAGE, 3);
+        uint64_t attach = peer_read(fd)->id;
+        uint64_t give = peer_read(fd)->id;
+        uint64_t alloc = peer_read(fd)->id;
+        peer_send_done(fd, attach);
+        peer_send_done(fd, give);
+        peer_send_range(fd, alloc, 5 * PAGE, 4);
+        const struct request *back = peer_read(fd);
+        peer_need(back->kind == REQUEST_RELEASE && back->release.one_way &&
+                  back->release.ranges.count == 1 && back->release.ranges.places[0] == 7 * PAGE);
+        peer_part(fd);
+}
+
+Test(channel, late_attach_and_give_are_made_up_for) {
+        struct peer peer = peer_start(attaches_and_gives_late);
+        struct buddyclient *client = connected(&peer, 500);
+        struct buddyclient_range range, other = {7 * PAGE, PAGE, 1};
+        cr_assert_eq(buddyclient_alloc(client, 1, &range), 0);
+        cr_assert_eq(buddyclient_attach(client, &other), -ENOTCONN);
+        cr_assert_eq(buddyclient_give(client, &range, 9), -ENOTCONN);
+        cr_assert_eq(range.generation, 3);
+        cr_assert_eq(buddyclient_alloc(client, 1, &range), 0, "%s", buddyclient_detail(client));
+        cr_assert_eq(range.generation, 4);
+        buddyclient_destroy(client);
+        peer_stop(&peer);
+}
+
+/* A give names the ranges as the peer must. */
+static void renames(int fd) {
+        static const uint64_t places[] = {PAGE, 2 * PAGE};
+        static const uint32_t generations[] = {11, 12};
+        peer_greet(fd);
+        struct reply reply = {
+                .id = peer_read(fd)->id, .kind = REPLY_RANGES, .ranges = {places, generations, 2}};
+        peer_send(fd, &reply, NULL, 0);
+        reply.id = peer_read(fd)->id; /* the same names for other ranges are a lie */
+        peer_send(fd, &reply, NULL, 0);
+        peer_wait_close(fd);
+}
+
+Test(channel, given_ranges_get_their_new_names) {
+        struct peer peer = peer_start(renames);
+        struct buddyclient *client = connected(&peer, 1000);
+        struct buddyclient_range ranges[] = {{PAGE, PAGE, 1}, {2 * PAGE, PAGE, 1}};
+        struct buddyclient_range others[] = {{3 * PAGE, PAGE, 1}, {2 * PAGE, PAGE, 1}};
+        cr_assert_eq(buddyclient_give_many(client, ranges, 2, 9), 0);
+        cr_assert_eq(ranges[0].generation, 11);
+        cr_assert_eq(ranges[1].generation, 12);
+        cr_assert_eq(buddyclient_give_many(client, others, 2, 9), -EPROTO);
+        cr_assert_eq(others[1].generation, 1);
+        buddyclient_destroy(client);
+        peer_stop(&peer);
+}
+
 /* ---- Many threads, answers in any order ---- */
 
 /* Answers four at a time, backwards, each with an offset that tells which length was asked for. */

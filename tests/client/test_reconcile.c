@@ -33,6 +33,8 @@ struct scene {
         unsigned left; /* … with so many ranges */
         unsigned left_from;
         bool refused; /* … and is refused with NOT_FOUND */
+        bool twice;   /* the call names its first range twice and no other */
+        bool regranted; /* page 0 is granted again in another life: the table must have forgotten it */
 };
 
 static const struct scene *scene; /* set before the peer is forked */
@@ -66,7 +68,7 @@ static void list_held(int fd) {
 static void expect_named(const struct message_ranges *ranges) {
         peer_need(ranges->count == scene->left);
         for (unsigned i = 0; i < scene->left; i++)
-                peer_need(ranges->places[i] == (scene->left_from + i) * PAGE);
+                peer_need(ranges->places[i] == (scene->left_from + (scene->twice ? 0 : i)) * PAGE);
 }
 
 static void answer_again(int fd) {
@@ -131,6 +133,8 @@ static void play(int fd) {
         const struct request *request = peer_read(fd);
         peer_need(request->kind == REQUEST_PUBLISH && strcmp(request->publish.key, "end") == 0);
         peer_send_done(fd, request->id);
+        if (scene->regranted)
+                peer_send_range(fd, peer_read(fd)->id, 0, 9);
         peer_part(fd);
 }
 
@@ -179,11 +183,14 @@ static void expect_scene(const struct scene *played) {
         if (scene->granted > 0)
                 cr_assert_eq(buddyclient_alloc_many(client, PAGE, scene->granted, granted), 0);
         for (unsigned i = 0; i < RANGES; i++)
-                ranges[i] = (struct buddyclient_range){(scene->from + i) * PAGE, PAGE, 1};
+                ranges[i] = (struct buddyclient_range){
+                        (scene->from + (scene->twice ? 0 : i)) * PAGE, PAGE, 1};
         int rc = make_call(client, ranges);
         cr_assert_eq(rc, 0, "%d: %s", rc, buddyclient_detail(client));
         cr_assert_eq(
                 buddyclient_publish(client, "end", ranges), 0, "%s", buddyclient_detail(client));
+        if (scene->regranted)
+                cr_assert_eq(buddyclient_alloc(client, PAGE, ranges), 0);
         buddyclient_destroy(client);
         peer_stop(&peer);
 }
@@ -223,7 +230,7 @@ SCENE(attach_in_another_life, .call = REQUEST_ATTACH, .held = {{0, 2, false}}, .
 
 SCENE(release_that_did_not_happen, .granted = 1, .call = REQUEST_RELEASE, .named = 1, .held = {{0}},
         .held_count = 1, .repeated = true, .left = 1)
-SCENE(release_that_happened, .granted = 1, .call = REQUEST_RELEASE, .named = 1)
+SCENE(release_that_happened, .granted = 1, .call = REQUEST_RELEASE, .named = 1, .regranted = true)
 SCENE(release_that_happened_and_the_block_is_a_peers_gift, .granted = 1, .call = REQUEST_RELEASE,
         .named = 1, .held = {{0, 2, true}}, .held_count = 1)
 SCENE(release_many_that_did_not_happen, .granted = 3, .call = REQUEST_RELEASE, .named = 3,
@@ -239,11 +246,21 @@ SCENE(release_of_what_is_held_and_given_that_did_not_happen, .granted = 1, .call
 SCENE(release_of_what_is_held_and_given_that_happened, .granted = 1, .call = REQUEST_RELEASE,
         .named = 1, .held = {{0, 1, true}}, .held_count = 1)
 
+/* The one that replies told of goes first, then the gift. */
+SCENE(release_of_hold_and_gift_that_did_not_happen, .granted = 1, .call = REQUEST_RELEASE,
+        .named = 2, .twice = true, .held = {{0}, {0, 1, true}}, .held_count = 2, .repeated = true,
+        .left = 2)
+SCENE(release_of_hold_and_gift_that_happened_in_part, .granted = 1, .call = REQUEST_RELEASE,
+        .named = 2, .twice = true, .held = {{0, 1, true}}, .held_count = 1, .repeated = true,
+        .left = 1)
+SCENE(release_of_hold_and_gift_that_happened, .granted = 1, .call = REQUEST_RELEASE, .named = 2,
+        .twice = true, .regranted = true)
+
 /* ---- give ---- */
 
 SCENE(give_that_did_not_happen, .granted = 1, .call = REQUEST_GIVE, .named = 1, .held = {{0}},
         .held_count = 1, .repeated = true, .left = 1)
-SCENE(give_that_happened, .granted = 1, .call = REQUEST_GIVE, .named = 1)
+SCENE(give_that_happened, .granted = 1, .call = REQUEST_GIVE, .named = 1, .regranted = true)
 SCENE(give_many_that_happened_in_part, .granted = 4, .call = REQUEST_GIVE, .named = 3, .from = 1,
         .held = {{0}, {3}}, .held_count = 2, .repeated = true, .left = 1, .left_from = 3)
 SCENE(give_of_a_gift_that_did_not_happen, .call = REQUEST_GIVE, .named = 1, .held = {{0, 1, true}},
@@ -263,3 +280,5 @@ SCENE(find_is_repeated, .call = REQUEST_FIND, .repeated = true)
 SCENE(a_grant_that_nobody_knows_of_goes_back, .call = REQUEST_FIND, .held = {{3}, {4}},
         .held_count = 2, .owed = 2, .repeated = true)
 SCENE(gifts_stay, .call = REQUEST_FIND, .held = {{3, 1, true}}, .held_count = 1, .repeated = true)
+SCENE(what_is_held_no_longer_is_forgotten, .granted = 1, .call = REQUEST_FIND, .repeated = true,
+        .regranted = true)
