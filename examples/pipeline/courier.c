@@ -50,51 +50,48 @@ static void take_settled(struct courier *courier) {
         }
 }
 
-static void take_consumed(struct courier *courier, unsigned index) {
+static void take_arrival(struct courier *courier, unsigned index) {
         struct slot *slot = &courier->flight->slots[index];
         while (slot->fd >= 0) {
-                struct consumed_record record;
+                struct arrival_record record;
                 ssize_t length = record_receive(slot->fd, &record, sizeof(record), false);
                 if (length == -EAGAIN)
                         return;
-                if (length != sizeof(record)) {
+                if (length == sizeof(record))
+                        slot->peer = record.peer;
+                else
                         flight_worker_lost_locked(courier->flight, slot);
-                        return;
-                }
-                courier->answers++;
-                flight_consumed_locked(courier->flight, index, record.file, record.pieces);
         }
 }
 
 /* ---- Out ---- */
 
-static int send_piece(struct slot *slot, const struct file *file, const struct piece *piece) {
-        bool first = !file->pieces_released && piece == TAILQ_FIRST(&file->pieces);
-        struct piece_record record = {.file = file->number,
-                .range = piece->range,
-                .bytes = piece->bytes,
-                .first = first,
-                .last = piece->last,
-                .dropped = piece->last && file->dropped};
-        return record_send(slot->fd, &record, sizeof(record), first ? file->path : NULL, false);
+/* Makes the next pieces the worker's. False: there are none, or no worker any more. */
+static bool give_pieces(struct courier *courier, struct slot *slot) {
+        struct buddyclient_range ranges[GIVE_BATCH];
+        size_t count, pieces = flight_gather_locked(slot, ranges, &count);
+        int result = 0;
+        if (count)
+                result = buddyclient_give_many(courier->client, ranges, count, slot->peer);
+        if (result && result != -ENOENT) {
+                pool_complain("cannot give ranges to a worker", courier->client, result);
+                _exit(EXIT_BROKEN);
+        }
+        if (result)
+                flight_worker_lost_locked(courier->flight, slot);
+        else
+                flight_given_locked(slot, pieces, ranges);
+        return !result && pieces;
 }
 
-/* Sends all that the slot's worker has room for. */
-static void send_files(struct courier *courier, struct slot *slot) {
-        struct file *file;
-        TAILQ_FOREACH(file, &slot->files, link) {
-                while (file->unsent) {
-                        int result = send_piece(slot, file, file->unsent);
-                        slot->blocked = result == -EAGAIN;
-                        if (slot->blocked)
-                                return;
-                        if (result) {
-                                flight_worker_lost_locked(courier->flight, slot);
-                                return;
-                        }
-                        file->unsent = TAILQ_NEXT(file->unsent, link);
+/* Gives and sends all that the slot's worker has room for. */
+static void serve_slot(struct courier *courier, struct slot *slot) {
+        do {
+                if (flight_send_locked(slot)) {
+                        flight_worker_lost_locked(courier->flight, slot);
+                        return;
                 }
-        }
+        } while (!slot->blocked && give_pieces(courier, slot));
 }
 
 static void hand_out(struct courier *courier) {
@@ -102,8 +99,8 @@ static void hand_out(struct courier *courier) {
         while ((slot = flight_choose_locked(courier->flight)))
                 flight_assign_locked(courier->flight, slot);
         for (unsigned i = 0; i < courier->flight->slot_count; i++)
-                if (courier->flight->slots[i].fd >= 0)
-                        send_files(courier, &courier->flight->slots[i]);
+                if (courier->flight->slots[i].peer)
+                        serve_slot(courier, &courier->flight->slots[i]);
 }
 
 static void return_ranges(struct courier *courier) {
@@ -132,9 +129,9 @@ static struct slot *victim_choose(struct flight *flight) {
         for (unsigned i = 0; i < flight->slot_count; i++) {
                 struct slot *slot = &flight->slots[i];
                 struct file *file = TAILQ_FIRST(&slot->files);
-                if (slot->fd < 0 || !file)
+                if (!slot->peer || !file)
                         continue;
-                if (file->streamed)
+                if (file->consumed_bytes)
                         return slot;
                 if (!best || slot->held_bytes > best->held_bytes)
                         best = slot;
@@ -193,7 +190,7 @@ static void turn(struct courier *courier, const struct pollfd *polled) {
                 take_settled(courier);
         for (unsigned i = 0; i < flight->slot_count; i++)
                 if (polled[POLL_SLOTS + i].revents)
-                        take_consumed(courier, i);
+                        take_arrival(courier, i);
         if (polled[POLL_CONTROL].revents)
                 take_workers(courier);
         hand_out(courier);

@@ -10,7 +10,9 @@
 
 #include "flight_internal.h"
 
-int flight_init(struct flight *flight, unsigned slot_count, uint64_t window_bytes) {
+#define ON_ITS_WAY_US 5000000 /* time for what counts as held no more to be free in fact */
+
+int flight_init(struct flight *flight, unsigned slot_count) {
         memset(flight, 0, sizeof(*flight));
         flight->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (flight->wake_fd < 0)
@@ -24,18 +26,17 @@ int flight_init(struct flight *flight, unsigned slot_count, uint64_t window_byte
         TAILQ_INIT(&flight->ready);
         TAILQ_INIT(&flight->again);
         flight->slot_count = slot_count;
-        flight->window_bytes = window_bytes;
         for (unsigned i = 0; i < slot_count; i++) {
                 flight->slots[i].fd = -1;
                 TAILQ_INIT(&flight->slots[i].files);
+                TAILQ_INIT(&flight->slots[i].outbox);
         }
         return 0;
 }
 
 void flight_deinit(struct flight *flight) {
         for (unsigned i = 0; i < flight->slot_count; i++)
-                if (flight->slots[i].fd >= 0)
-                        close(flight->slots[i].fd);
+                flight_hang_up(&flight->slots[i]);
         free(flight->returns);
         close(flight->wake_fd);
         pthread_cond_destroy(&flight->changed);
@@ -83,31 +84,35 @@ static void return_piece_locked(struct flight *flight, struct piece *piece) {
         free(piece);
 }
 
-static void piece_leave_locked(struct flight *flight, struct file *file, struct piece *piece) {
-        TAILQ_REMOVE(&file->pieces, piece, link);
+static void piece_remove_locked(
+        struct flight *flight, struct file *file, struct piece_list *list, struct piece *piece) {
+        TAILQ_REMOVE(list, piece, link);
         file->held_bytes -= piece->range.length;
         if (file->place == PLACE_WORKER)
                 flight->slots[file->slot].held_bytes -= piece->range.length;
-        return_piece_locked(flight, piece);
 }
 
-void flight_release_consumed_locked(struct flight *flight, struct file *file) {
-        while (file->streamed && file->pieces_released < file->pieces_consumed) {
-                piece_leave_locked(flight, file, TAILQ_FIRST(&file->pieces));
-                file->pieces_released++;
-        }
+void flight_write_off_locked(struct flight *flight, struct file *file) {
+        struct piece *piece = TAILQ_FIRST(&file->given);
+        piece_remove_locked(flight, file, &file->given, piece);
+        flight->held_bytes -= piece->range.length;
+        flight->left_us = report_clock_us();
+        picture_mark(&flight->picture, &piece->range, false);
+        free(piece);
 }
 
-void flight_release_all_locked(struct flight *flight, struct file *file) {
+void flight_leave_pieces_locked(struct flight *flight, struct file *file) {
         struct piece *piece;
-        while ((piece = TAILQ_FIRST(&file->pieces)))
-                piece_leave_locked(flight, file, piece);
-        file->unsent = NULL;
-        file->pieces_released = 0;
+        while ((piece = TAILQ_FIRST(&file->pieces))) {
+                piece_remove_locked(flight, file, &file->pieces, piece);
+                return_piece_locked(flight, piece);
+        }
+        while (!TAILQ_EMPTY(&file->given))
+                flight_write_off_locked(flight, file);
 }
 
 void flight_end_locked(struct flight *flight, struct file *file) {
-        flight_release_all_locked(flight, file);
+        flight_leave_pieces_locked(flight, file);
         flight_place_locked(flight, file, PLACE_NOWHERE, 0);
         flight->in_flight--;
         free(file->path);
@@ -159,6 +164,7 @@ struct file *flight_begin(struct flight *flight, uint64_t number, const char *pa
         file->path = flight_memory(strdup(path));
         file->open = true;
         TAILQ_INIT(&file->pieces);
+        TAILQ_INIT(&file->given);
         pthread_mutex_lock(&flight->lock);
         flight->in_flight++;
         pthread_mutex_unlock(&flight->lock);
@@ -172,8 +178,11 @@ struct piece *flight_piece_new(void) {
 void flight_hold(struct flight *flight, const struct buddyclient_range *range) {
         pthread_mutex_lock(&flight->lock);
         flight->held_bytes += range->length;
-        if (flight->held_bytes > flight->report.peak_bytes)
-                flight->report.peak_bytes = flight->held_bytes;
+        uint64_t held_bytes = flight->held_bytes;
+        if (held_bytes > flight->picture.pool_bytes) /* a worker's death is not known here yet */
+                held_bytes = flight->picture.pool_bytes;
+        if (held_bytes > flight->report.peak_bytes)
+                flight->report.peak_bytes = held_bytes;
         flight->report.ranges++;
         picture_mark(&flight->picture, range, true);
         pthread_mutex_unlock(&flight->lock);
@@ -181,16 +190,11 @@ void flight_hold(struct flight *flight, const struct buddyclient_range *range) {
 
 static void add_locked(struct flight *flight, struct file *file, struct piece *piece) {
         TAILQ_INSERT_TAIL(&file->pieces, piece, link);
-        if (!file->unsent)
-                file->unsent = piece;
         file->held_bytes += piece->range.length;
         if (file->place == PLACE_WORKER)
                 flight->slots[file->slot].held_bytes += piece->range.length;
         else if (file->place == PLACE_NOWHERE)
                 flight_place_locked(flight, file, PLACE_READY, 0);
-        if (file->held_bytes > flight->window_bytes)
-                file->streamed = true;
-        flight_release_consumed_locked(flight, file);
         if (piece->last) {
                 file->complete = true;
                 file->open = false;
@@ -234,18 +238,6 @@ void flight_drop(struct flight *flight, struct file *file, struct piece *piece) 
         flight_wake(flight);
 }
 
-void flight_make_room(struct flight *flight, struct file *file) {
-        if (!file)
-                return;
-        pthread_mutex_lock(&flight->lock);
-        if (flight->held_bytes == file->held_bytes && !file->streamed) {
-                file->streamed = true;
-                flight_release_consumed_locked(flight, file);
-        }
-        pthread_mutex_unlock(&flight->lock);
-        flight_wake(flight);
-}
-
 static void wait_a_second_locked(struct flight *flight) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
@@ -255,7 +247,8 @@ static void wait_a_second_locked(struct flight *flight) {
 
 bool flight_wait_return(struct flight *flight) {
         pthread_mutex_lock(&flight->lock);
-        bool holding = flight->held_bytes > 0 || flight->returning;
+        bool holding =
+                flight->held_bytes > 0 || report_clock_us() - flight->left_us < ON_ITS_WAY_US;
         if (holding)
                 wait_a_second_locked(flight);
         pthread_mutex_unlock(&flight->lock);

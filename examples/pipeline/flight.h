@@ -1,5 +1,5 @@
 /* The files in flight: begun by the reader, not yet settled by the writer; with the ranges that hold their
- * bytes, and who has them in hand. It is the one thing that the reader's two threads share; lock guards all of
+ * bytes, and who has them. It is the one thing that the reader's two threads share; lock guards all of
  * it. Functions ending in _locked want it held, the others take it themselves.
  *
  * Invariant: a file is in exactly one place: with a worker, in ready (to be handed to a worker), in again
@@ -41,25 +41,34 @@ struct file {
         char *path; /* owned */
         enum file_place place;
         unsigned slot;            /* with PLACE_WORKER */
-        struct piece_list pieces; /* in order, those still held; owned */
-        struct piece *unsent; /* first that its worker has not got; NULL: it has all there are */
-        uint64_t pieces_released; /* pieces before the first one held */
-        uint64_t pieces_consumed; /* pieces that the worker does not need any more */
-        uint64_t held_bytes;      /* of the pool */
-        uint64_t consumed_bytes;
-        unsigned attempts; /* workers lost while they had it in hand */
-        bool open;         /* the filler is at it */
-        bool complete;     /* all pieces are queued */
-        bool dropped;      /* reading failed half-way: no result */
-        bool streamed; /* consumed pieces are released at once; to do it again is to read it again */
-        bool restart;  /* the filler is to begin again */
-        bool over;     /* the filler is to leave it: settled already, or given up */
+        struct piece_list pieces; /* in order, those that the reader holds; owned */
+        struct piece_list given;  /* in order, those that worker or writer hold; owned */
+        uint64_t held_bytes;      /* of the pool, by whomever */
+        uint64_t consumed_bytes;  /* of the file, in pieces that nobody needs any more */
+        uint64_t reading;         /* times that it was to be read again */
+        unsigned attempts;        /* workers lost while they had it in hand */
+        bool open;                /* the filler is at it */
+        bool complete;            /* all pieces are queued */
+        bool dropped;             /* reading failed half-way: no result */
+        bool begun;               /* of this reading, pieces were given away */
+        bool restart;             /* the filler is to begin again */
+        bool over;                /* the filler is to leave it: settled already, or given up */
 };
 
 TAILQ_HEAD(file_list, file);
 
+struct outgoing { /* a record about a range that is the worker's already, so it must go, whatever becomes of the file */
+        TAILQ_ENTRY(outgoing) link;
+        struct piece_record record;
+        char *path; /* with the first piece; owned */
+};
+
+TAILQ_HEAD(outbox, outgoing);
+
 struct slot {                   /* a worker as the courier sees it */
         int fd;                 /* -1: no worker here now */
+        uint32_t peer;          /* 0: it has not said yet */
+        struct outbox outbox;   /* to be sent before anything else is given */
         struct file_list files; /* in the order of sending */
         unsigned file_count;
         uint64_t held_bytes;
@@ -75,8 +84,7 @@ struct flight {
         unsigned slot_count;
         uint64_t in_flight;
         uint64_t held_bytes;
-        bool returning;        /* ranges that are not counted as held are on their way back */
-        uint64_t window_bytes; /* a file that holds more is streamed */
+        uint64_t left_us;                  /* when ranges last ceased to be counted as held */
         struct buddyclient_range *returns; /* to be released by the courier; owned */
         size_t return_count, return_space;
         struct picture picture;
@@ -86,7 +94,7 @@ struct flight {
         atomic_bool woken; /* it has not yet taken notice of that */
 };
 
-int flight_init(struct flight *flight, unsigned slot_count, uint64_t window_bytes);
+int flight_init(struct flight *flight, unsigned slot_count);
 void flight_deinit(struct flight *flight); /* nothing may be in flight */
 
 /* Lets the courier's wait end. flight_slept: the courier, before it looks what there is to do. */
@@ -118,11 +126,7 @@ enum flight_verdict flight_add(struct flight *flight, struct file *file, struct 
  * way, or NULL. */
 void flight_drop(struct flight *flight, struct file *file, struct piece *piece);
 
-/* The open file needs memory: if all that this run holds is the file's own, its pieces are to be released as
- * soon as they are consumed. file may be NULL. */
-void flight_make_room(struct flight *flight, struct file *file);
-
-/* Waits up to a second for a range to come back. False: this run holds none. */
+/* Waits up to a second for a range to come back. False: this run has held none for a while. */
 bool flight_wait_return(struct flight *flight);
 
 /* The next file that is to be read again, now open. NULL: none; with to_the_end: none, and nothing is in flight. */
@@ -130,15 +134,26 @@ struct file *flight_next_again(struct flight *flight, bool to_the_end);
 
 /* ---- The courier's side ---- */
 
-void flight_consumed_locked(struct flight *flight, unsigned slot, uint64_t number, uint64_t pieces);
 void flight_settled_locked(struct flight *flight, const struct settled_record *settled);
 
-/* The slot's worker is lost: what it had is done again. */
+/* The slot's worker is lost, and its ranges with it: its files are done again. */
 void flight_worker_lost_locked(struct flight *flight, struct slot *slot);
 
 /* A slot that can take the first ready file, or NULL. */
 struct slot *flight_choose_locked(struct flight *flight);
 void flight_assign_locked(struct flight *flight, struct slot *slot);
+
+/* The next pieces for the slot's worker, at most GIVE_BATCH of them: returns how many, and writes the ranges of those
+ * that have one. */
+#define GIVE_BATCH 64
+size_t flight_gather_locked(
+        const struct slot *slot, struct buddyclient_range *ranges, size_t *range_count);
+
+/* They are given: notes them for sending, by their new names. */
+void flight_given_locked(struct slot *slot, size_t pieces, const struct buddyclient_range *ranges);
+
+/* Sends what the worker has room for. 0, also with some of it left; or -errno. */
+int flight_send_locked(struct slot *slot);
 
 /* Takes the ranges that are to be released, the caller's to free; NULL if there are none. They count as held no
  * more. flight_returned: they are released. */

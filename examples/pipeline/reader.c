@@ -16,7 +16,6 @@
 #include "walk.h"
 
 #define PIECE_BYTES_MAX (256 << 10)
-#define WAIT_SLICE_MS   1000
 
 struct reader {
         const struct options *options;
@@ -44,26 +43,20 @@ static void count_unreadable(struct reader *reader, const char *path, int error)
 
 /* ---- Ranges ---- */
 
-/* Waits until the pool grants. In slices: the place in its queue is worth less than the look at whether
- * the open file itself is what everything waits for. */
-static int wait_for_range(struct reader *reader, struct file *file, uint64_t length,
-        struct buddyclient_range *range) {
-        for (;;) {
-                flight_make_room(&reader->flight, file);
-                int result = buddyclient_alloc_wait(reader->client, length, WAIT_SLICE_MS, range);
-                if (result == -EDQUOT && flight_wait_return(&reader->flight))
-                        continue;
-                if (result != -ETIMEDOUT)
-                        return result;
-        }
+/* Waits until the pool grants. */
+static int wait_for_range(struct reader *reader, uint64_t length, struct buddyclient_range *range) {
+        int result;
+        do
+                result = buddyclient_alloc_wait(reader->client, length, -1, range);
+        while (result == -EDQUOT && flight_wait_return(&reader->flight));
+        return result;
 }
 
-static void take_range(struct reader *reader, struct file *file, uint64_t length,
-        struct buddyclient_range *range) {
+static void take_range(struct reader *reader, uint64_t length, struct buddyclient_range *range) {
         int result = buddyclient_alloc(reader->client, length, range);
         if (result == -ENOMEM || result == -EDQUOT) {
                 uint64_t begun = report_clock_us();
-                result = wait_for_range(reader, file, length, range);
+                result = wait_for_range(reader, length, range);
                 pthread_mutex_lock(&reader->flight.lock);
                 reader->flight.report.waits++;
                 reader->flight.report.waited_us += report_clock_us() - begun;
@@ -111,14 +104,13 @@ static ssize_t piece_length(const struct reader *reader, int fd, uint64_t offset
 }
 
 /* Reads what is at offset into a range of the pool. 0, or -errno; the piece is filled in as far as it goes. */
-static int read_piece(
-        struct reader *reader, struct file *file, int fd, uint64_t offset, struct piece *piece) {
+static int read_piece(struct reader *reader, int fd, uint64_t offset, struct piece *piece) {
         ssize_t length = piece_length(reader, fd, offset);
         if (length <= 0) {
                 piece->last = true;
                 return (int)length;
         }
-        take_range(reader, file, (uint64_t)length, &piece->range);
+        take_range(reader, (uint64_t)length, &piece->range);
         ssize_t got = read_fully(fd, buddyclient_pointer(reader->client, &piece->range),
                 piece->range.length, offset);
         if (got < 0)
@@ -148,7 +140,7 @@ static void fill_file(struct reader *reader, struct file *file, int fd) {
         uint64_t offset = 0;
         for (;;) {
                 struct piece *piece = flight_piece_new();
-                int result = read_piece(reader, file, fd, offset, piece);
+                int result = read_piece(reader, fd, offset, piece);
                 if (result) {
                         complain_of(reader, file->path, -result);
                         flight_drop(&reader->flight, file, piece);
@@ -214,13 +206,12 @@ static void visit_to_count(void *context, const struct walk_entry *entry) {
 /* ---- The process ---- */
 
 /* Pieces are small beside the pool, so that one file cannot have all of it to itself while others wait. */
-static void reader_measure(struct reader *reader, uint64_t *window_bytes) {
+static void reader_measure(struct reader *reader) {
         uint64_t size = buddyclient_size(reader->client);
         uint64_t piece = PIECE_BYTES_MAX;
         while (piece > size / 8 && piece > buddyclient_page_size(reader->client))
                 piece /= 2;
         reader->piece_bytes = piece;
-        *window_bytes = size / 4;
 }
 
 static int reader_walk(struct reader *reader) {
@@ -270,10 +261,9 @@ int reader_run(const struct options *options, const struct reader_links *links) 
                 return EXIT_BROKEN;
         }
         reader->options = options;
-        uint64_t window_bytes;
-        reader_measure(reader, &window_bytes);
+        reader_measure(reader);
         int exit_code = EXIT_BROKEN;
-        int result = flight_init(&reader->flight, options->workers, window_bytes);
+        int result = flight_init(&reader->flight, options->workers);
         if (result) {
                 fprintf(stderr, "pipeline: %s\n", strerror(-result));
                 goto disconnect;

@@ -19,31 +19,44 @@
  * other file's in between. The first one is followed by the path. */
 struct piece_record {
         uint64_t file;                  /* number of the file, never used twice */
-        struct buddyclient_range range; /* where the bytes are; held by the reader */
+        uint64_t reading;               /* which reading of the file from its start this is */
+        struct buddyclient_range range; /* where the bytes are; the worker's from now on */
         uint64_t bytes;                 /* how many of them; 0: range means nothing */
         bool first;
         bool last;
         bool dropped; /* with last: reading failed half-way, there is no result */
 };
 
-/* Worker to reader: a piece that is not its file's last was used and is not needed any more. */
-struct consumed_record {
-        uint64_t file;
-        uint64_t pieces; /* consumed so far, from the first one on */
+/* Worker to reader, before all else: whom to give ranges to. */
+struct arrival_record {
+        uint32_t peer;
 };
 
-/* Worker to writer, followed by the path. */
+/* Worker to writer: a piece is done. With the last one comes what it is all for, followed by the path. */
 struct result_record {
+        unsigned slot;
+        bool worker_ended; /* from the supervisor: the slot's worker sends no more; the rest means nothing */
         uint64_t file;
-        uint64_t bytes;
+        uint64_t reading;
+        struct buddyclient_range range; /* the writer's from now on; length 0: there is none */
+        bool last;
+        uint64_t bytes; /* so far */
         uint64_t compressed_bytes;
         uint8_t sha256[SHA256_BYTES];
         bool dropped; /* nothing for the table: answer only */
 };
 
-/* Writer to reader: the table has this file. */
+/* Writer to supervisor: the slot's worker may be started, and gives its ranges to this peer. */
+struct inlet_record {
+        unsigned slot;
+        uint32_t peer;
+};
+
+/* Writer to reader: a piece is not needed any more; with the last one, the table has the file. */
 struct settled_record {
         uint64_t file;
+        uint64_t reading;
+        bool last;
         uint64_t bytes;
         uint64_t compressed_bytes;
         bool dropped;

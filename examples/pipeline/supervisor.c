@@ -24,6 +24,7 @@ struct supervisor {
         int signal_fd;
         int control;          /* to the reader; -1 before it is there, as the next */
         int results;          /* the workers' way to the writer, for those still to be started */
+        int inlets;           /* from the writer */
         pid_t reader, writer; /* 0: not running */
         pid_t workers[WORKERS_MAX];
         unsigned restarts;
@@ -58,7 +59,7 @@ static void keep_only(int *fds, size_t count) {
 }
 
 /* Forks. 0 in the child, which then has but the given descriptors and ends with its parent. */
-static pid_t child_start(struct supervisor *supervisor, const char *name, int first, int second) {
+static pid_t child_start(struct supervisor *supervisor, const char *name, int *kept, size_t count) {
         pid_t parent = getpid();
         pid_t pid = fork();
         if (pid)
@@ -69,21 +70,24 @@ static pid_t child_start(struct supervisor *supervisor, const char *name, int fi
         prctl(PR_SET_NAME, name);
         signal(SIGINT, SIG_IGN); /* of the whole foreground group: the supervisor's to answer */
         sigprocmask(SIG_UNBLOCK, &supervisor->signals, NULL);
-        int kept[] = {first, second};
-        keep_only(kept, 2);
+        keep_only(kept, count);
         return 0;
 }
 
-static void worker_start(struct supervisor *supervisor, unsigned slot) {
+static void worker_start(struct supervisor *supervisor, unsigned slot, uint32_t inlet) {
         int pair[2];
         int result = record_pair(pair);
         if (result) {
                 fail(supervisor, "cannot connect a worker", -result);
                 return;
         }
-        pid_t pid = child_start(supervisor, "pipeline-worker", pair[1], supervisor->results);
+        int kept[] = {pair[1], supervisor->results};
+        pid_t pid = child_start(supervisor, "pipeline-worker", kept, 2);
         if (pid == 0) {
-                struct worker_links links = {.reader = pair[1], .results = supervisor->results};
+                struct worker_links links = {.reader = pair[1],
+                        .results = supervisor->results,
+                        .slot = slot,
+                        .inlet = inlet};
                 exit(worker_run(supervisor->options, &links));
         }
         close(pair[1]);
@@ -101,22 +105,27 @@ static void worker_start(struct supervisor *supervisor, unsigned slot) {
 }
 
 static int reader_and_writer_start(struct supervisor *supervisor) {
-        int control[2], results[2], settled[2];
+        int control[2], results[2], settled[2], inlets[2];
         int result = record_pair(control);
         if (!result)
                 result = record_pair(results);
         if (!result)
                 result = record_pair(settled);
+        if (!result)
+                result = record_pair(inlets);
         if (result)
                 return result;
-        supervisor->reader = child_start(supervisor, "pipeline-reader", control[1], settled[0]);
+        int of_reader[] = {control[1], settled[0]};
+        supervisor->reader = child_start(supervisor, "pipeline-reader", of_reader, 2);
         if (supervisor->reader == 0) {
                 struct reader_links links = {.control = control[1], .settled = settled[0]};
                 exit(reader_run(supervisor->options, &links));
         }
-        supervisor->writer = child_start(supervisor, "pipeline-writer", results[0], settled[1]);
+        int of_writer[] = {results[0], settled[1], inlets[1]};
+        supervisor->writer = child_start(supervisor, "pipeline-writer", of_writer, 3);
         if (supervisor->writer == 0) {
-                struct writer_links links = {.results = results[0], .settled = settled[1]};
+                struct writer_links links = {
+                        .results = results[0], .settled = settled[1], .inlets = inlets[1]};
                 exit(writer_run(supervisor->options, &links));
         }
         result = supervisor->reader < 0 || supervisor->writer < 0 ? -errno : 0;
@@ -124,6 +133,8 @@ static int reader_and_writer_start(struct supervisor *supervisor) {
         close(results[0]);
         close(settled[0]);
         close(settled[1]);
+        close(inlets[1]);
+        supervisor->inlets = inlets[0];
         supervisor->control = control[0];
         supervisor->results = results[1];
         return result;
@@ -148,11 +159,19 @@ static void take_control(struct supervisor *supervisor) {
         }
 }
 
+static void take_inlets(struct supervisor *supervisor) {
+        struct inlet_record record;
+        while (record_receive(supervisor->inlets, &record, sizeof(record), false) == sizeof(record))
+                if (!supervisor->reported && !supervisor->failure)
+                        worker_start(supervisor, record.slot, record.peer);
+}
+
 static bool ended_well(int status) {
         return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_ALL_DONE;
 }
 
-/* A worker that says itself why it cannot go on would say so again: only one that was killed is replaced. */
+/* A worker that says itself why it cannot go on would say so again: only one that was killed is replaced, once the
+ * writer has opened a new inlet. All that the dead one sent to the writer is before this record. */
 static void worker_ended(struct supervisor *supervisor, unsigned slot, int status) {
         supervisor->workers[slot] = 0;
         if (supervisor->reported || supervisor->failure)
@@ -162,7 +181,11 @@ static void worker_ended(struct supervisor *supervisor, unsigned slot, int statu
                 return;
         }
         supervisor->restarts++;
-        worker_start(supervisor, slot);
+        struct result_record record = {.slot = slot, .worker_ended = true};
+        int result = record_send(supervisor->results, &record, sizeof(record), NULL, true);
+        bool writer_gone = result == -EPIPE || result == -ECONNRESET; /* which SIGCHLD tells, too */
+        if (result && !writer_gone)
+                fail(supervisor, "cannot reach the writer", -result);
 }
 
 static void child_ended(struct supervisor *supervisor, pid_t pid, int status) {
@@ -202,11 +225,14 @@ static void watch(struct supervisor *supervisor) {
                 struct pollfd polled[] = {
                         {.fd = supervisor->signal_fd, .events = POLLIN},
                         {.fd = supervisor->control, .events = POLLIN},
+                        {.fd = supervisor->inlets, .events = POLLIN},
                 };
-                if (poll(polled, supervisor->reported ? 1 : 2, -1) < 0 && errno != EINTR)
+                if (poll(polled, supervisor->reported ? 1 : 3, -1) < 0 && errno != EINTR)
                         fail(supervisor, "cannot wait for events", errno);
                 if (polled[1].revents)
                         take_control(supervisor);
+                if (polled[2].revents)
+                        take_inlets(supervisor);
                 if (polled[0].revents)
                         take_signals(supervisor);
         }
@@ -230,6 +256,7 @@ static void gather(struct supervisor *supervisor) {
                 if (pid > 0)
                         child_ended(supervisor, pid, status);
         close(supervisor->control);
+        close(supervisor->inlets);
 }
 
 /* ---- The run ---- */
@@ -260,14 +287,13 @@ int supervisor_run(const struct options *options) {
         if (pool_connect(options, "pipeline", true, &client))
                 return EXIT_BROKEN;
         buddyclient_destroy(client);
-        struct supervisor supervisor = {.options = options, .control = -1, .results = -1};
+        struct supervisor supervisor = {
+                .options = options, .control = -1, .results = -1, .inlets = -1};
         int result = signals_take_over(&supervisor);
         if (!result)
                 result = reader_and_writer_start(&supervisor);
         if (result)
                 fail(&supervisor, "cannot start", -result);
-        for (unsigned i = 0; i < options->workers && !supervisor.failure; i++)
-                worker_start(&supervisor, i);
         watch(&supervisor);
         gather(&supervisor);
         close(supervisor.signal_fd);

@@ -23,7 +23,6 @@ struct worker {
         char path[RECORD_PATH_MAX];     /* of the file in hand */
         uint64_t bytes;
         uint64_t compressed_bytes;
-        uint64_t pieces;
 };
 
 static int broken(const char *what) {
@@ -36,7 +35,7 @@ static int file_begin(struct worker *worker, const char *path, size_t path_bytes
         if (!path_bytes || path_bytes > sizeof(worker->path) || path[path_bytes - 1])
                 return broken("a record without a path");
         memcpy(worker->path, path, path_bytes);
-        worker->bytes = worker->compressed_bytes = worker->pieces = 0;
+        worker->bytes = worker->compressed_bytes = 0;
         if (!EVP_DigestInit_ex(worker->digest, EVP_sha256(), NULL))
                 return broken("cannot begin SHA-256");
         return deflateReset(&worker->zlib) == Z_OK ? 0 : broken("cannot begin zlib");
@@ -64,26 +63,32 @@ static int file_take(struct worker *worker, const struct piece_record *piece) {
         }
         file_compress(worker, bytes, piece->bytes, piece->last);
         worker->bytes += piece->bytes;
-        worker->pieces++;
         return 0;
 }
 
-static int file_end(struct worker *worker, const struct piece_record *piece) {
-        struct result_record result = {.file = piece->file,
+/* Passes the range on, and with the last one the result. */
+static int piece_end(struct worker *worker, const struct piece_record *piece) {
+        struct result_record result = {.slot = worker->links->slot,
+                .file = piece->file,
+                .reading = piece->reading,
+                .range = piece->range,
+                .last = piece->last,
                 .bytes = worker->bytes,
                 .compressed_bytes = worker->compressed_bytes,
                 .dropped = piece->dropped};
-        if (!EVP_DigestFinal_ex(worker->digest, result.sha256, NULL))
+        if (piece->last && !EVP_DigestFinal_ex(worker->digest, result.sha256, NULL))
                 return broken("cannot finish SHA-256");
-        if (record_send(worker->links->results, &result, sizeof(result), worker->path, true))
+        int error = 0;
+        if (result.range.length)
+                error = buddyclient_give(worker->client, &result.range, worker->links->inlet);
+        if (error) {
+                pool_complain("cannot give a range to the writer", worker->client, error);
+                return error;
+        }
+        const char *path = piece->last ? worker->path : NULL;
+        if (record_send(worker->links->results, &result, sizeof(result), path, true))
                 return broken("the writer is gone");
         return 0;
-}
-
-static int piece_answer(struct worker *worker, const struct piece_record *piece) {
-        struct consumed_record consumed = {.file = piece->file, .pieces = worker->pieces};
-        int result = record_send(worker->links->reader, &consumed, sizeof(consumed), NULL, true);
-        return result && result != -EPIPE ? broken("the reader is gone") : 0;
 }
 
 static int worker_serve(struct worker *worker) {
@@ -106,24 +111,31 @@ static int worker_serve(struct worker *worker) {
                 if (!result)
                         result = file_take(worker, piece);
                 if (!result)
-                        result =
-                                piece->last ? file_end(worker, piece) : piece_answer(worker, piece);
+                        result = piece_end(worker, piece);
                 if (result)
                         return result;
         }
 }
 
+/* Whom the reader is to give ranges to. A reader that is gone is seen where records are awaited. */
+static void arrive(const struct worker *worker) {
+        struct arrival_record record = {.peer = buddyclient_id(worker->client)};
+        record_send(worker->links->reader, &record, sizeof(record), NULL, true);
+}
+
 int worker_run(const struct options *options, const struct worker_links *links) {
         static struct worker worker;
         worker.links = links;
-        if (pool_connect(options, "pipeline worker", true, &worker.client))
+        if (pool_connect(options, "pipeline worker", false, &worker.client))
                 return EXIT_BROKEN;
         int result = -ENOMEM;
         worker.digest = EVP_MD_CTX_new();
         if (!worker.digest || deflateInit(&worker.zlib, ZLIB_LEVEL) != Z_OK)
                 broken("out of memory");
-        else
+        else {
+                arrive(&worker);
                 result = worker_serve(&worker);
+        }
         deflateEnd(&worker.zlib);
         EVP_MD_CTX_free(worker.digest);
         buddyclient_destroy(worker.client);

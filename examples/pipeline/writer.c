@@ -1,4 +1,6 @@
-/* The writer. */
+/* The writer. For each slot it has a connection of its own, an inlet, to which the slot's worker gives its ranges: a
+ * worker may die between giving a range and telling of it, and what the inlet holds then goes with the inlet, which is
+ * replaced before the next worker is started. */
 #include "writer.h"
 
 #include <errno.h>
@@ -8,10 +10,13 @@
 #include <string.h>
 
 #include "name.h"
+#include "pool.h"
 #include "record.h"
 
 struct writer {
+        const struct options *options;
         const struct writer_links *links;
+        struct buddyclient *inlets[WORKERS_MAX];
         FILE *table;
         uint8_t *written; /* a bit per file number: the table has it; owned */
         size_t written_bytes;
@@ -47,7 +52,7 @@ static void put_line(FILE *table, const struct result_record *result, const char
 
 static int take_result(
         struct writer *writer, const struct result_record *result, const char *path) {
-        if (!result->dropped) {
+        if (result->last && !result->dropped) {
                 int marked = mark(writer, result->file);
                 if (marked < 0)
                         return marked;
@@ -57,11 +62,45 @@ static int take_result(
                         return errno ? -errno : -EIO;
         }
         struct settled_record settled = {.file = result->file,
+                .reading = result->reading,
+                .last = result->last,
                 .bytes = result->bytes,
                 .compressed_bytes = result->compressed_bytes,
                 .dropped = result->dropped};
         int sent = record_send(writer->links->settled, &settled, sizeof(settled), NULL, true);
         return sent == -EPIPE ? 0 : sent; /* the reader waits for no answer that would matter */
+}
+
+static int range_release(struct writer *writer, const struct result_record *result) {
+        if (!result->range.length)
+                return 0;
+        struct buddyclient *inlet = writer->inlets[result->slot];
+        int error = buddyclient_release(inlet, &result->range);
+        if (error)
+                pool_complain("cannot release a range", inlet, error);
+        return error;
+}
+
+/* Opens the slot's inlet, after closing the one that its last worker had. */
+static int inlet_open(struct writer *writer, unsigned slot) {
+        buddyclient_destroy(writer->inlets[slot]);
+        writer->inlets[slot] = NULL;
+        int result = pool_connect(writer->options, "pipeline writer", false, &writer->inlets[slot]);
+        if (result)
+                return result;
+        struct inlet_record record = {.slot = slot, .peer = buddyclient_id(writer->inlets[slot])};
+        int sent = record_send(writer->links->inlets, &record, sizeof(record), NULL, true);
+        return sent == -EPIPE ? 0 : sent; /* the supervisor ends all with itself */
+}
+
+static int take_record(
+        struct writer *writer, const struct result_record *result, const char *path) {
+        if (result->slot >= writer->options->workers)
+                return -EPROTO;
+        if (result->worker_ended)
+                return inlet_open(writer, result->slot);
+        int error = take_result(writer, result, path);
+        return error ? error : range_release(writer, result);
 }
 
 static int writer_serve(struct writer *writer) {
@@ -74,19 +113,25 @@ static int writer_serve(struct writer *writer) {
                         record_receive(writer->links->results, &record, sizeof(record), true);
                 if (length <= 0)
                         return (int)length;
-                int result = take_result(writer, &record.result, record.path);
+                int result = take_record(writer, &record.result, record.path);
                 if (result)
                         return result;
         }
 }
 
 int writer_run(const struct options *options, const struct writer_links *links) {
-        struct writer writer = {.links = links, .table = stdout};
+        struct writer writer = {.options = options, .links = links, .table = stdout};
         if (options->output)
                 writer.table = fopen(options->output, "we");
-        int result = writer.table ? writer_serve(&writer) : -errno;
+        int result = writer.table ? 0 : -errno;
+        for (unsigned slot = 0; !result && slot < options->workers; slot++)
+                result = inlet_open(&writer, slot);
+        if (!result)
+                result = writer_serve(&writer);
         if (writer.table && fclose(writer.table) && !result)
                 result = -errno;
+        for (unsigned slot = 0; slot < options->workers; slot++)
+                buddyclient_destroy(writer.inlets[slot]);
         free(writer.written);
         if (result)
                 fprintf(stderr, "pipeline: cannot write %s: %s\n",
