@@ -72,10 +72,9 @@ struct pool {
                 [LEDGER_KEYS]; /* next in the bucket, or next free one: slot + 1; keys_lock */
         uint32_t key_buckets[KEY_BUCKETS]; /* index of keys by name: slot + 1; keys_lock */
         struct spinlock table_lock;
-        uint32_t session_cursor; /* where the search for a free slot goes on; table_lock */
-        uint32_t sessions_used;  /* slots below this may be in use; table_lock */
-        uint32_t free_hold;      /* list of returned hold slots: link + 1; table_lock */
-        uint32_t holds_used;     /* slots from here on were never used; table_lock */
+        uint32_t sessions_used; /* slots below this may be in use; table_lock */
+        uint32_t free_hold;     /* list of returned hold slots: link + 1; table_lock */
+        uint32_t holds_used;    /* slots from here on were never used; table_lock */
         struct held_counter held[ORDER_COUNT];
         struct stripe stripes[STRIPE_COUNT];
 };

@@ -39,7 +39,6 @@ static int sessions_recover(struct recovery *recovery) {
                 pool->holders[slot].live = state == SESSION_LIVE;
                 pool->sessions_used = slot + 1;
         }
-        pool->session_cursor = pool->sessions_used;
         return 0;
 }
 
@@ -293,8 +292,6 @@ static void operator_open(struct pool *pool) {
         pool->holders[SESSION_OPERATOR].live = true;
         if (pool->sessions_used <= SESSION_OPERATOR)
                 pool->sessions_used = SESSION_OPERATOR + 1;
-        if (pool->session_cursor <= SESSION_OPERATOR)
-                pool->session_cursor = SESSION_OPERATOR + 1;
 }
 
 int pool_recover(struct pool *pool, char *fault, size_t fault_bytes) {

@@ -20,19 +20,22 @@ static void session_set_state(
         ledger_store(word, session_state_word(state, ledger_load(word)));
 }
 
-/* First free slot behind the last one given out, so that an id comes back as late as possible. */
-static uint32_t session_slot_find_locked(struct pool *pool) {
-        for (uint32_t i = 0; i < LEDGER_SESSIONS; i++) {
-                uint32_t slot = pool->session_cursor + i;
-                slot = slot < LEDGER_SESSIONS ? slot : slot - LEDGER_SESSIONS;
-                if (slot > SESSION_OPERATOR && session_state(pool, slot) == SESSION_FREE)
+/* First free slot from where the serial points, and the serial that points there: an id comes back as late as
+ * possible, also when daemons come and go in between, since the serial is in the ledger. 0: none is free. */
+static uint32_t session_slot_find_locked(struct pool *pool, uint64_t *serial) {
+        const uint32_t first = SESSION_OPERATOR + 1, count = LEDGER_SESSIONS - first;
+        uint64_t next = ledger_load(&pool->ledger.header->next_serial);
+        for (uint32_t i = 0; i < count; i++) {
+                *serial = next + i;
+                uint32_t slot = first + (uint32_t)((*serial - 1) % count);
+                if (session_state(pool, slot) == SESSION_FREE)
                         return slot;
         }
         return 0;
 }
 
-static void session_write_locked(
-        struct pool *pool, uint32_t slot, const struct pool_session_identity *identity) {
+static void session_write_locked(struct pool *pool, uint32_t slot, uint64_t serial,
+        const struct pool_session_identity *identity) {
         struct ledger_session *entry = &pool->ledger.sessions[slot];
         memcpy(entry->token, identity->token, sizeof entry->token);
         entry->pid = identity->pid;
@@ -43,7 +46,6 @@ static void session_write_locked(
         memcpy(entry->name, identity->name, sizeof entry->name);
         entry->name[sizeof entry->name - 1] = 0;
         entry->digest = ledger_session_digest(entry, slot);
-        uint64_t serial = ledger_load(&pool->ledger.header->next_serial);
         ledger_store(&pool->ledger.header->next_serial, serial + 1);
         ledger_store(&entry->state, session_state_word(SESSION_LIVE, serial));
         if (slot >= pool->sessions_used)
@@ -53,11 +55,10 @@ static void session_write_locked(
 int pool_session_open(
         struct pool *pool, const struct pool_session_identity *identity, uint32_t *session) {
         spinlock_lock(&pool->table_lock);
-        uint32_t slot = session_slot_find_locked(pool);
-        if (slot) {
-                session_write_locked(pool, slot, identity);
-                pool->session_cursor = slot + 1;
-        }
+        uint64_t serial;
+        uint32_t slot = session_slot_find_locked(pool, &serial);
+        if (slot)
+                session_write_locked(pool, slot, serial, identity);
         spinlock_unlock(&pool->table_lock);
         if (!slot)
                 return -EAGAIN;

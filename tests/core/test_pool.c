@@ -300,6 +300,16 @@ Test(pool, session_ids_come_back_as_late_as_possible) {
         cr_assert_leq(wrapped, next + 1);
 }
 
+Test(pool, a_gone_sessions_id_is_not_the_next_ones_over_a_restart) {
+        fixture_close(&fixture, bob);
+        cr_assert_eq(fixture_recover(&fixture), 0, "%s", fixture.fault);
+        pool = fixture.pool;
+        uint32_t next = fixture_session(&fixture, "next", 0);
+        cr_assert_neq(next, bob);
+        fixture_close(&fixture, next);
+        cr_assert_neq(fixture_session(&fixture, "after", 0), next);
+}
+
 Test(pool, sessions_run_out_cleanly) {
         struct pool_session_identity identity = {.name = "many"};
         uint32_t session = 0, opened = 0;
