@@ -66,7 +66,7 @@ int buddyclient_set_socket(struct buddyclient *client, const char *path);
 int buddyclient_set_pool(struct buddyclient *client, const char *pool);
 
 /* A name that operators and peers see; unset: the program's name. The string is copied. -EINVAL:
- * over 63 bytes. */
+ * over 63 bytes, or with control characters. */
 int buddyclient_set_name(struct buddyclient *client, const char *name);
 
 /* A read-only client maps the segment read-only; it may attach, look up and release, not alloc. */

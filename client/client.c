@@ -11,6 +11,17 @@
 #define TIMEOUT_MS_DEFAULT  5000
 #define CACHE_BYTES_DEFAULT (UINT64_C(4) << 20)
 
+static bool is_control(char c) {
+        return (unsigned char)c < 0x20 || c == 0x7f;
+}
+
+static void name_after_program(char name[CLIENT_NAME_MAX + 1]) {
+        strncpy(name, program_invocation_short_name, CLIENT_NAME_MAX);
+        for (; *name; name++)
+                if (is_control(*name))
+                        *name = '?';
+}
+
 int buddyclient_new(struct buddyclient **out) {
         if (!out)
                 return -EINVAL;
@@ -25,7 +36,7 @@ int buddyclient_new(struct buddyclient **out) {
         client->cache_bytes = CACHE_BYTES_DEFAULT;
         client->born = deadline_now();
         memcpy(client->pool, "default", sizeof("default"));
-        strncpy(client->name, program_invocation_short_name, CLIENT_NAME_MAX);
+        name_after_program(client->name);
         holdings_init(&client->holdings);
         *out = client;
         return 0;
@@ -36,6 +47,9 @@ int buddyclient_new(struct buddyclient **out) {
 static int settable(const struct buddyclient *client) {
         if (!client)
                 return -EINVAL;
+        if (!process_mark_is_mine(&client->mark))
+                return client_refuse(
+                        client, -ENOTCONN, "this client belongs to the parent process");
         if (client->connected)
                 return client_refuse(client, -EBUSY, "already connected");
         return 0;
@@ -76,6 +90,9 @@ int buddyclient_set_pool(struct buddyclient *client, const char *pool) {
 }
 
 int buddyclient_set_name(struct buddyclient *client, const char *name) {
+        for (size_t i = 0; client && name && name[i] && i <= CLIENT_NAME_MAX; i++)
+                if (is_control(name[i]) && settable(client) == 0)
+                        return client_refuse(client, -EINVAL, "a name has no control characters");
         return set_text(client, client ? client->name : NULL, name, 0, CLIENT_NAME_MAX);
 }
 

@@ -298,6 +298,8 @@ static int everything_is_refused(const struct buddyclient_range *range) {
                buddyclient_release(client, range) == -ENOTCONN &&
                buddyclient_release_many(client, range, 1) == -ENOTCONN &&
                buddyclient_stats(client, &stats) == -ENOTCONN &&
+               buddyclient_set_name(client, "child") == -ENOTCONN &&
+               buddyclient_set_timeout_ms(client, 1) == -ENOTCONN &&
                buddyclient_connect(client) == -ENOTCONN;
 }
 

@@ -95,6 +95,8 @@ Test(arguments, setters_take_what_fits) {
         text[64] = '\0';
         cr_assert_eq(buddyclient_set_name(client, text), -EINVAL);
         cr_assert_eq(buddyclient_set_name(client, NULL), -EINVAL);
+        cr_assert_eq(buddyclient_set_name(client, "a\nb"), -EINVAL);
+        cr_assert_str_eq(buddyclient_detail(client), "a name has no control characters");
         text[64] = 'p';
         text[107] = '\0';
         cr_assert_eq(buddyclient_set_socket(client, text), 0);
