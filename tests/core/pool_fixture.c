@@ -58,3 +58,26 @@ void fixture_close(struct pool_fixture *fixture, uint32_t session) {
         while (!pool_session_reclaim(fixture->pool, session, 64, &sum))
                 ;
 }
+
+struct block fixture_granted(struct pool_fixture *fixture, uint32_t session, unsigned order) {
+        struct block block;
+        require(pool_grant(fixture->pool, session, order, &block) == 0, "pool_grant");
+        return block;
+}
+
+void fixture_check(struct pool_fixture *fixture) {
+        struct pool_check_report report;
+        require(pool_check(fixture->pool, &report) == 0, report.fault);
+}
+
+uint64_t fixture_free_pages(struct pool_fixture *fixture) {
+        struct buddy_totals totals;
+        pool_totals(fixture->pool, &totals);
+        return totals.free_pages;
+}
+
+uint64_t fixture_held_ranges(struct pool_fixture *fixture, uint32_t session) {
+        struct pool_session_info info;
+        require(pool_session_info(fixture->pool, session, &info) == 0, "pool_session_info");
+        return info.held_ranges;
+}

@@ -24,3 +24,12 @@ uint32_t fixture_session(struct pool_fixture *fixture, const char *name, uint32_
 
 /* Closes a session and reclaims all of it. */
 void fixture_close(struct pool_fixture *fixture, uint32_t session);
+
+/* Grants one block; aborts on failure. */
+struct block fixture_granted(struct pool_fixture *fixture, uint32_t session, unsigned order);
+
+/* Walks every invariant; aborts with the fault. */
+void fixture_check(struct pool_fixture *fixture);
+
+uint64_t fixture_free_pages(struct pool_fixture *fixture);
+uint64_t fixture_held_ranges(struct pool_fixture *fixture, uint32_t session);

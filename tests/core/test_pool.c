@@ -18,35 +18,12 @@ static void setup(void) {
         bob = fixture_session(&fixture, "bob", 1001);
 }
 
-static void check(void) {
-        struct pool_check_report report;
-        cr_assert_eq(pool_check(fixture.pool, &report), 0, "%s", report.fault);
-}
-
 static void teardown(void) {
-        check();
+        fixture_check(&fixture);
         fixture_deinit(&fixture);
 }
 
 TestSuite(pool, .init = setup, .fini = teardown);
-
-static struct block granted(uint32_t session, unsigned order) {
-        struct block block;
-        cr_assert_eq(pool_grant(pool, session, order, &block), 0);
-        return block;
-}
-
-static uint64_t free_pages(void) {
-        struct buddy_totals totals;
-        pool_totals(pool, &totals);
-        return totals.free_pages;
-}
-
-static uint64_t held_ranges(uint32_t session) {
-        struct pool_session_info info;
-        cr_assert_eq(pool_session_info(pool, session, &info), 0);
-        return info.held_ranges;
-}
 
 Test(pool, orders_round_up_to_a_power_of_two) {
         unsigned order;
@@ -85,31 +62,31 @@ Test(pool, ranges_that_name_no_block_are_refused) {
 }
 
 Test(pool, a_block_has_a_new_generation_in_each_life) {
-        struct block first = granted(ada, 0);
+        struct block first = fixture_granted(&fixture, ada, 0);
         bool freed;
         cr_assert_eq(pool_release(pool, ada, first, &freed), 0);
         cr_assert(freed);
-        struct block second = granted(ada, 0);
+        struct block second = fixture_granted(&fixture, ada, 0);
         cr_assert_eq(second.page, first.page);
         cr_assert_eq(second.generation, first.generation + 1);
         cr_assert_eq(pool_release(pool, ada, first, &freed), -ESTALE);
 }
 
 Test(pool, generations_survive_a_chunk_being_split_and_granted_whole) {
-        struct block small = granted(ada, 0);
+        struct block small = fixture_granted(&fixture, ada, 0);
         bool freed;
         cr_assert_eq(pool_release(pool, ada, small, &freed), 0);
-        struct block large = granted(ada, 12);
+        struct block large = fixture_granted(&fixture, ada, 12);
         cr_assert_eq(large.page, small.page);
         cr_assert_eq(pool_release(pool, ada, small, &freed), -ESTALE);
         cr_assert_eq(pool_release(pool, ada, large, &freed), 0);
-        struct block again = granted(ada, 0);
+        struct block again = fixture_granted(&fixture, ada, 0);
         cr_assert_eq(again.generation, small.generation + 1);
         cr_assert_eq(pool_release(pool, ada, large, &freed), -ESTALE);
 }
 
 Test(pool, double_foreign_and_wrong_releases_are_refused) {
-        struct block block = granted(ada, 3);
+        struct block block = fixture_granted(&fixture, ada, 3);
         bool freed = true;
         struct block interior = {
                 .page = block.page + 4, .order = 2, .generation = block.generation};
@@ -119,34 +96,34 @@ Test(pool, double_foreign_and_wrong_releases_are_refused) {
         cr_assert_eq(pool_release(pool, ada, interior, &freed), -EINVAL);
         cr_assert_eq(pool_release(pool, ada, longer, &freed), -EINVAL);
         cr_assert_eq(pool_release(pool, ada, shorter, &freed), -EINVAL);
-        check();
+        fixture_check(&fixture);
         cr_assert_eq(pool_release(pool, ada, block, &freed), 0);
         cr_assert_eq(pool_release(pool, ada, block, &freed), -ESTALE);
-        cr_assert_eq(free_pages(), PAGES);
+        cr_assert_eq(fixture_free_pages(&fixture), PAGES);
 }
 
 Test(pool, grants_until_the_last_page_and_merges_back) {
         static struct block blocks[PAGES];
         for (size_t i = 0; i < PAGES; i++)
-                blocks[i] = granted(ada, 0);
+                blocks[i] = fixture_granted(&fixture, ada, 0);
         struct block none = {.page = 123};
         cr_assert_eq(pool_grant(pool, ada, 0, &none), -ENOMEM);
         cr_assert_eq(none.page, 123);
-        check();
+        fixture_check(&fixture);
         size_t bad;
         uint64_t freed;
         cr_assert_eq(pool_release_many(pool, ada, blocks, PAGES, &bad, &freed), 0);
         cr_assert_eq(freed, PAGES);
-        cr_assert_eq(granted(ada, 12).order, 12);
+        cr_assert_eq(fixture_granted(&fixture, ada, 12).order, 12);
 }
 
 Test(pool, grant_many_is_all_or_none) {
         struct block blocks[9];
-        granted(ada, 11);
+        fixture_granted(&fixture, ada, 11);
         cr_assert_eq(pool_grant_many(pool, ada, 8, 9, blocks), -ENOMEM);
-        cr_assert_eq(free_pages(), PAGES / 2);
+        cr_assert_eq(fixture_free_pages(&fixture), PAGES / 2);
         cr_assert_eq(pool_grant_many(pool, ada, 8, 8, blocks), 0);
-        cr_assert_eq(free_pages(), 0);
+        cr_assert_eq(fixture_free_pages(&fixture), 0);
         cr_assert_eq(pool_grant_many(pool, ada, 8, 0, blocks), -EINVAL);
         cr_assert_eq(pool_grant_many(pool, ada, 8, POOL_BATCH_MAX + 1, blocks), -EINVAL);
 }
@@ -160,13 +137,13 @@ Test(pool, release_many_with_a_bad_one_changes_nothing) {
         cr_assert_eq(pool_release_many(pool, ada, spoiled, 5, &bad, &freed), -ESTALE);
         cr_assert_eq(bad, 2, "the second mention of one hold");
         cr_assert_eq(freed, 99);
-        cr_assert_eq(held_ranges(ada), 5);
+        cr_assert_eq(fixture_held_ranges(&fixture, ada), 5);
         cr_assert_eq(pool_release_many(pool, ada, blocks, 5, &bad, &freed), 0);
         cr_assert_eq(freed, 5);
 }
 
 Test(pool, a_batch_may_name_a_block_as_often_as_it_is_held) {
-        struct block block = granted(ada, 0);
+        struct block block = fixture_granted(&fixture, ada, 0);
         cr_assert_eq(pool_attach(pool, ada, block), 0);
         struct block thrice[3] = {block, block, block};
         size_t bad;
@@ -177,63 +154,63 @@ Test(pool, a_batch_may_name_a_block_as_often_as_it_is_held) {
 }
 
 Test(pool, a_block_lives_while_anyone_holds_it) {
-        struct block block = granted(ada, 2);
+        struct block block = fixture_granted(&fixture, ada, 2);
         bool freed;
         cr_assert_eq(pool_attach(pool, bob, block), 0);
         cr_assert_eq(pool_release(pool, ada, block, &freed), 0);
         cr_assert_not(freed);
         cr_assert_eq(pool_release(pool, ada, block, &freed), -ESTALE);
-        check();
+        fixture_check(&fixture);
         cr_assert_eq(pool_release(pool, bob, block, &freed), 0);
         cr_assert(freed);
         cr_assert_eq(pool_attach(pool, bob, block), -ESTALE);
 }
 
 Test(pool, give_moves_the_hold) {
-        struct block block = granted(ada, 1);
+        struct block block = fixture_granted(&fixture, ada, 1);
         size_t bad;
         bool freed;
         cr_assert_eq(pool_give_many(pool, ada, &block, 1, bob, &bad), 0);
-        cr_assert_eq(held_ranges(ada), 0);
+        cr_assert_eq(fixture_held_ranges(&fixture, ada), 0);
         cr_assert_eq(pool_release(pool, ada, block, &freed), -ESTALE);
         cr_assert_eq(pool_release(pool, bob, block, &freed), 0);
         cr_assert(freed);
 }
 
 Test(pool, a_hold_that_was_given_is_told_apart_and_goes_last) {
-        struct block block = granted(bob, 1);
+        struct block block = fixture_granted(&fixture, bob, 1);
         size_t bad;
         bool freed;
         cr_assert_eq(pool_attach(pool, ada, block), 0);
         cr_assert_eq(pool_give_many(pool, bob, &block, 1, ada, &bad), 0);
-        cr_assert_eq(held_ranges(ada), 2);
+        cr_assert_eq(fixture_held_ranges(&fixture, ada), 2);
         cr_assert_eq(pool_release(pool, ada, block, &freed), 0);
         struct pool_hold hold[64];
         uint32_t cursor = 0;
         cr_assert_eq(pool_list_holds(pool, ada, &cursor, hold, 64), 1);
         cr_assert(hold[0].given);
-        check();
+        fixture_check(&fixture);
         cr_assert_eq(pool_release(pool, ada, block, &freed), 0);
         cr_assert(freed);
 }
 
 Test(pool, give_to_nobody_is_refused) {
-        struct block block = granted(ada, 1);
+        struct block block = fixture_granted(&fixture, ada, 1);
         size_t bad;
         cr_assert_eq(pool_give_many(pool, ada, &block, 1, 999, &bad), -ENOENT);
         cr_assert_eq(pool_give_many(pool, ada, &block, 1, UINT32_MAX, &bad), -ENOENT);
         cr_assert_eq(pool_give_many(pool, ada, &block, 1, 0, &bad), -ENOENT);
         fixture_close(&fixture, bob);
         cr_assert_eq(pool_give_many(pool, ada, &block, 1, bob, &bad), -ENOENT);
-        cr_assert_eq(held_ranges(ada), 1);
+        cr_assert_eq(fixture_held_ranges(&fixture, ada), 1);
 }
 
 Test(pool, a_key_holds_what_its_publisher_leaves) {
-        struct block block = granted(ada, 4);
+        struct block block = fixture_granted(&fixture, ada, 4);
         bool freed;
         cr_assert_eq(pool_publish(pool, ada, "model", block), 0);
         fixture_close(&fixture, ada);
-        check();
+        fixture_check(&fixture);
         struct block found;
         cr_assert_eq(pool_lookup(pool, bob, "model", &found), 0);
         cr_assert_eq(found.page, block.page);
@@ -241,15 +218,15 @@ Test(pool, a_key_holds_what_its_publisher_leaves) {
         cr_assert_eq(pool_unpublish(pool, bob, "model"), -EACCES, "another uid's key");
         cr_assert_eq(pool_release(pool, bob, found, &freed), 0);
         cr_assert_not(freed);
-        cr_assert_eq(free_pages(), PAGES - 16);
+        cr_assert_eq(fixture_free_pages(&fixture), PAGES - 16);
         ada = fixture_session(&fixture, "ada", 1000);
         cr_assert_eq(pool_unpublish(pool, ada, "model"), 0);
-        cr_assert_eq(free_pages(), PAGES);
+        cr_assert_eq(fixture_free_pages(&fixture), PAGES);
         cr_assert_eq(pool_lookup(pool, bob, "model", &found), -ENOENT);
 }
 
 Test(pool, only_a_holder_may_publish) {
-        struct block block = granted(ada, 0);
+        struct block block = fixture_granted(&fixture, ada, 0);
         cr_assert_eq(pool_publish(pool, bob, "k", block), -ESTALE);
         cr_assert_eq(pool_publish(pool, ada, "", block), -EINVAL);
         char name[LEDGER_KEY_BYTES + 1] = {0};
@@ -260,25 +237,25 @@ Test(pool, only_a_holder_may_publish) {
 }
 
 Test(pool, a_closing_session_is_granted_nothing) {
-        struct block block = granted(ada, 0);
+        struct block block = fixture_granted(&fixture, ada, 0);
         pool_session_close(pool, bob);
         struct block none;
         size_t bad;
         cr_assert_eq(pool_grant(pool, bob, 0, &none), -ESTALE);
         cr_assert_eq(pool_attach(pool, bob, block), -ESTALE);
         cr_assert_eq(pool_give_many(pool, ada, &block, 1, bob, &bad), -ENOENT);
-        cr_assert_eq(free_pages(), PAGES - 1);
+        cr_assert_eq(fixture_free_pages(&fixture), PAGES - 1);
         fixture_close(&fixture, bob);
 }
 
 Test(pool, reclaim_goes_on_in_slices) {
         for (unsigned i = 0; i < 10; i++)
-                granted(ada, 0);
+                fixture_granted(&fixture, ada, 0);
         struct pool_reclaimed sum = {0};
         pool_session_close(pool, ada);
         cr_assert_not(pool_session_reclaim(pool, ada, 4, &sum));
         cr_assert_eq(sum.holds, 4);
-        check();
+        fixture_check(&fixture);
         cr_assert_eq(fixture_recover(&fixture), 0, "%s", fixture.fault);
         pool = fixture.pool;
         struct pool_session_info info;
@@ -363,14 +340,14 @@ Test(pool, grows_under_its_holders) {
         cr_assert_eq(pool_grow(pool, 5001), -EINVAL);
         cr_assert_eq(pool_grow(pool, 5000), 0);
         cr_assert_eq(pool_grant(pool, ada, 11, &block), 0);
-        check();
+        fixture_check(&fixture);
         cr_assert_eq(fixture_recover(&fixture), 0, "%s", fixture.fault);
         pool = fixture.pool;
         cr_assert_eq(pool_pages(pool), 5000);
 }
 
 Test(pool, hold_table_full_is_refused) {
-        struct block block = granted(ada, 0);
+        struct block block = fixture_granted(&fixture, ada, 0);
         int r;
         uint64_t attached = 0;
         while ((r = pool_attach(pool, bob, block)) == 0)
@@ -385,7 +362,7 @@ Test(pool, hold_table_full_is_refused) {
 }
 
 Test(pool, a_block_shared_a_hundred_thousand_times_costs_no_more) {
-        struct block block = granted(ada, 0);
+        struct block block = fixture_granted(&fixture, ada, 0);
         for (unsigned i = 0; i < 30000; i++) {
                 cr_assert_eq(pool_attach(pool, ada, block), 0);
                 cr_assert_eq(pool_attach(pool, bob, block), 0);
@@ -397,32 +374,32 @@ Test(pool, a_block_shared_a_hundred_thousand_times_costs_no_more) {
         uint64_t freed;
         for (unsigned i = 0; i < 7; i++)
                 cr_assert_eq(pool_release_many(pool, ada, batch, POOL_BATCH_MAX, &bad, &freed), 0);
-        check();
+        fixture_check(&fixture);
         cr_assert_eq(pool_release_many(pool, ada, batch, POOL_BATCH_MAX, &bad, &freed), -ESTALE);
         cr_assert_eq(bad, 30001 - 7 * POOL_BATCH_MAX);
-        check();
+        fixture_check(&fixture);
         fixture_close(&fixture, bob);
         bob = fixture_session(&fixture, "bob", 1001);
-        cr_assert_eq(held_ranges(ada), 30001 - 7 * POOL_BATCH_MAX);
+        cr_assert_eq(fixture_held_ranges(&fixture, ada), 30001 - 7 * POOL_BATCH_MAX);
 }
 
 Test(pool, given_holds_are_counted_in_batches) {
-        struct block block = granted(ada, 0);
+        struct block block = fixture_granted(&fixture, ada, 0);
         struct block pair[3] = {block, block, block};
         size_t bad;
         uint64_t freed;
         cr_assert_eq(pool_attach(pool, ada, block), 0);
         cr_assert_eq(pool_attach(pool, bob, block), 0);
         cr_assert_eq(pool_give_many(pool, ada, pair, 2, bob, &bad), 0);
-        check();
+        fixture_check(&fixture);
         cr_assert_eq(pool_give_many(pool, ada, pair, 1, bob, &bad), -ESTALE);
-        cr_assert_eq(held_ranges(bob), 3);
+        cr_assert_eq(fixture_held_ranges(&fixture, bob), 3);
         cr_assert_eq(pool_release_many(pool, bob, pair, 3, &bad, &freed), 0);
         cr_assert_eq(freed, 1);
 }
 
 Test(pool, key_slots_are_found_again) {
-        struct block block = granted(ada, 0);
+        struct block block = fixture_granted(&fixture, ada, 0);
         char key[32];
         for (unsigned round = 0; round < 2; round++) {
                 for (unsigned i = 0; i < LEDGER_KEYS; i++) {
@@ -436,74 +413,10 @@ Test(pool, key_slots_are_found_again) {
                 }
                 cr_assert_eq(fixture_recover(&fixture), 0, "%s", fixture.fault);
                 pool = fixture.pool;
-                check();
+                fixture_check(&fixture);
                 for (unsigned i = 0; i < LEDGER_KEYS; i += 2) {
                         snprintf(key, sizeof key, "key %u", i);
                         cr_assert_eq(pool_unpublish(pool, ada, key), 0);
                 }
         }
-}
-
-/* ---- Backing that runs out ---- */
-
-/* Backs as many blocks as are left. */
-static int refuse_backing(void *context, uint64_t offset_bytes, uint64_t length_bytes) {
-        (void)offset_bytes;
-        (void)length_bytes;
-        int *left = context;
-        return (*left)-- > 0 ? 0 : -ENOSPC;
-}
-
-static void reopen_with_backing(int *left) {
-        struct pool_backing backing = {.commit_segment = refuse_backing, .context = left};
-        pool_free(fixture.pool);
-        cr_assert_eq(pool_new(&fixture.ledger, &backing, &fixture.pool, fixture.fault,
-                             sizeof fixture.fault),
-                0);
-        pool = fixture.pool;
-}
-
-Test(pool, a_grant_that_cannot_be_backed_changes_nothing) {
-        int left = 0;
-        struct block block = {.page = 77};
-        reopen_with_backing(&left);
-        cr_assert_eq(pool_grant(pool, ada, 0, &block), -ENOSPC);
-        cr_assert_eq(pool_grant(pool, ada, 10, &block), -ENOSPC);
-        cr_assert_eq(block.page, 77);
-        cr_assert_eq(free_pages(), PAGES);
-        left = 1;
-        cr_assert_eq(pool_grant(pool, ada, 0, &block), 0);
-}
-
-Test(pool, a_batch_whose_nth_block_cannot_be_backed_changes_nothing) {
-        struct block many[16];
-        int left = 0;
-        reopen_with_backing(&left);
-        for (int backed = 0; backed < 16; backed++) {
-                left = backed;
-                cr_assert_eq(pool_grant_many(pool, ada, 2, 16, many), -ENOSPC);
-                cr_assert_eq(free_pages(), PAGES);
-                cr_assert_eq(held_ranges(ada), 0);
-                check();
-        }
-        left = 16;
-        cr_assert_eq(pool_grant_many(pool, ada, 2, 16, many), 0);
-}
-
-Test(pool, an_old_range_stays_stale_when_its_chunk_is_whole_again_after_a_restart) {
-        struct block small = granted(ada, 0);
-        bool freed;
-        cr_assert_eq(pool_release(pool, ada, small, &freed), 0);
-        struct block large = granted(ada, 9);
-        cr_assert_eq(large.page, small.page);
-        int left = 1000;
-        struct pool_backing backing = {.commit_segment = refuse_backing,
-                .commit_ledger = refuse_backing,
-                .context = &left};
-        pool_free(fixture.pool);
-        cr_assert_eq(pool_new(&fixture.ledger, &backing, &fixture.pool, fixture.fault,
-                             sizeof fixture.fault),
-                0);
-        pool = fixture.pool;
-        cr_assert_eq(pool_release(pool, ada, small, &freed), -ESTALE);
 }
