@@ -71,6 +71,20 @@ static enum exit_status pool_judge(const char *pool) {
                 strlen(pool), POOL_CHARACTERS_MAX);
 }
 
+/* An operand that is a pool stands for --pool. */
+static enum exit_status operand_pool_take(struct invocation *invocation) {
+        const struct command *command = invocation->command;
+        if (!command || !command->operand || strcmp(command->operand, OPERAND_POOL) != 0 ||
+                !invocation->operand)
+                return EXIT_DONE;
+        if (invocation->values[OPTION_POOL])
+                return complain(EXIT_USAGE,
+                        "%s: the pool is named twice; leave out --pool or \"%s\"", command->name,
+                        invocation->operand);
+        invocation->values[OPTION_POOL] = invocation->operand;
+        return EXIT_DONE;
+}
+
 /* Whether the parts, each fine alone, make one invocation. */
 static enum exit_status invocation_judge(const struct invocation *invocation) {
         const struct command *command = invocation->command;
@@ -82,7 +96,7 @@ static enum exit_status invocation_judge(const struct invocation *invocation) {
                 if (invocation_has(invocation, id) && !command_takes(command, id))
                         return complain(EXIT_USAGE, "%s takes no --%s; see buddyctl %s --help",
                                 command->name, options[id].name, command->name);
-        if (command->operand && !invocation->operand)
+        if (command->operand && command->operand[0] != '[' && !invocation->operand)
                 return complain(EXIT_USAGE, "%s needs %s; see buddyctl %s --help", command->name,
                         command->operand, command->name);
         return pool_judge(invocation->values[OPTION_POOL]);
@@ -107,7 +121,9 @@ enum exit_status arguments_parse(int argc, char *const argv[], struct invocation
                 if (status != EXIT_DONE)
                         return status;
         }
-        enum exit_status status = invocation_judge(&invocation);
+        enum exit_status status = operand_pool_take(&invocation);
+        if (status == EXIT_DONE)
+                status = invocation_judge(&invocation);
         if (status == EXIT_DONE)
                 *out = invocation;
         return status;

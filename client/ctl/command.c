@@ -51,11 +51,11 @@ static const struct command commands[] = {
                 "OFFSET as \"alloc\" printed it: decimal, 0x..., or with K, M, G, T.\n"
                 "Only the operator's hold is dropped, never a client's.\n",
                 cmd_free},
-        {"check", "walk every invariant of a pool", NULL,
+        {"check", "walk every invariant of a pool", OPERAND_POOL,
                 OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_OFFLINE) | OPTION_BIT(OPTION_UID),
                 "Prints what was checked; exit status 4 and the fault if something does not hold.\n"
                 "Requests wait while it runs. With --offline, what a daemon has left is examined\n"
-                "without it and not changed: the pool of --pool in /dev/shm.\n",
+                "without it and not changed: POOL, else the pool of --pool, in /dev/shm.\n",
                 cmd_check},
         {"bench", "measure this machine: socket and request round trips, batches", NULL,
                 OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_SECONDS) | OPTION_BIT(OPTION_UNPINNED),

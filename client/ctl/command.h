@@ -38,10 +38,14 @@ struct option {
 
 struct invocation;
 
+#define OPERAND_POOL "[POOL]"
+
 struct command {
         const char *name;
         const char *summary; /* one line */
-        const char *operand; /* placeholder of the one operand it needs; NULL: takes none */
+        const char *
+                operand; /* placeholder of the one operand it needs; NULL: takes none; "[POOL]": it may
+                                name the pool so, instead of by --pool */
         unsigned options;    /* OPTION_BITs beside those that every command takes */
         const char *details; /* for its help; a few lines */
         enum exit_status (*run)(const struct invocation *invocation);

@@ -144,6 +144,18 @@ Test(offline, damaged_words_are_named) {
         scene_close(&scene);
 }
 
+/* The pool may be named as --pool or as the operand, but once. */
+Test(offline, the_pool_is_an_operand_too) {
+        struct scene scene;
+        crash_with_holds(&scene, "eager");
+        const char *const words[] = {program_buddyctl(), "check", "--offline", scene.pool, NULL};
+        const struct run *run = program_run(&scene, words);
+        cr_expect_eq(run->status, 0);
+        cr_expect_eq(ctl(&scene, "check", "--offline", scene.pool, NULL)->status, 2);
+        scene_start(&scene, "--size", "4M", NULL);
+        scene_close(&scene);
+}
+
 Test(offline, a_served_pool_is_refused) {
         struct scene scene;
         scene_open(&scene);
