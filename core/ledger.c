@@ -18,7 +18,8 @@ static_assert(sizeof(struct ledger_key) == 256, "key slots are four cache lines"
 static_assert(sizeof(struct ledger_header) <= 4096, "the header is one page");
 
 #define LEDGER_HOLDS_MIN (64u * 1024)
-#define LEDGER_HOLDS_MAX (1024u * 1024)
+#define LEDGER_HOLDS_MAX                                                                           \
+        (1024u * 1024 - 2 * LEDGER_KEYS) /* a step names them and the keys in 20 bits */
 
 void ledger_object_name(
         uint32_t uid, const char *pool, const char *kind, char name[LEDGER_OBJECT_NAME_BYTES]) {
@@ -38,10 +39,14 @@ static uint64_t digest_add(uint64_t digest, const void *from, size_t bytes) {
 
 #define DIGEST_SEED UINT64_C(0x9e3779b97f4a7c15)
 
-uint64_t ledger_session_digest(const struct ledger_session *session, uint32_t slot) {
-        size_t from = offsetof(struct ledger_session, token);
-        return digest_add(
-                DIGEST_SEED + slot, session->token, offsetof(struct ledger_session, digest) - from);
+uint32_t ledger_session_digest(
+        const struct ledger_session *session, unsigned flags, uint32_t slot) {
+        const uint64_t rest[] = {session->start_time, (uint64_t)session->pid << 32 | session->uid,
+                (uint64_t)session->gid << 32 | flags};
+        uint64_t digest = digest_add(DIGEST_SEED + slot, session->token, sizeof session->token);
+        digest = digest_add(digest, rest, sizeof rest);
+        digest = digest_add(digest, session->name, sizeof session->name);
+        return (uint32_t)(digest ^ digest >> 32);
 }
 
 uint32_t ledger_key_digest(const struct ledger_key *key, uint32_t slot) {

@@ -21,6 +21,9 @@
  *   0 when empty.
  * Key slot: name, and a range word valid : 1 | generation : 23 (its low bits) | check : 8 | page : 32, 0 when
  *   empty; a valid one is a hold.
+ * Progress and step of a session: see ledger_word.h. Every change of a hold that a request names is between two stores of
+ *   them: the step says which word is about to change, the progress that it has. A kill between leaves the word itself
+ *   to tell, and nobody else changes that word before the take-over has looked (pool_progress.c).
  * What is written before a commit word (the header's geometry, a session's identity, a key's name) bears a digest.
  *
  * A block is live while its record has an order and (an owner, or a valid hold, or a key). */
@@ -33,7 +36,7 @@
 #include "ledger_word.h"
 
 #define LEDGER_MAGIC      UINT64_C(0x5245474445444442) /* "BDDEDGER" */
-#define LEDGER_VERSION    2u
+#define LEDGER_VERSION    3u
 #define CHUNK_ORDER       9u
 #define CHUNK_PAGES       (1u << CHUNK_ORDER)
 #define LEDGER_SESSIONS   32768u /* slot 0 is never used; slot 1 is the operator's */
@@ -49,16 +52,17 @@ enum ledger_session_state {
 };
 
 struct ledger_session {
-        _Atomic uint64_t state; /* state : 8 | serial : 56; the commit word of the slot */
-        uint8_t token[16];      /* whoever shows it is this session */
-        uint64_t start_time;    /* of the process, clock ticks since boot (proc(5), field 22) */
-        uint32_t pid;           /* 0: not visible from here */
+        _Atomic uint64_t
+                state;       /* state : 8 | flags : 8 | serial : 48; the commit word of the slot */
+        uint8_t token[16];   /* whoever shows it is this session */
+        uint64_t start_time; /* of the process, clock ticks since boot (proc(5), field 22) */
+        uint32_t pid;        /* 0: not visible from here */
         uint32_t uid;
         uint32_t gid;
-        uint32_t flags; /* SESSION_READ_ONLY */
+        uint32_t digest; /* of the flags, of token to gid and of the name, and of the slot */
         char name[LEDGER_NAME_BYTES];
-        uint64_t digest; /* of token to name, and of the slot */
-        uint64_t reserved;
+        _Atomic uint64_t progress; /* how far its requests have come; 0: none yet */
+        _Atomic uint64_t step;     /* what was begun last; counts if it is of this progress */
 };
 #define SESSION_READ_ONLY 1u
 
@@ -131,7 +135,7 @@ int ledger_open(
 uint64_t ledger_boot_word(const uint8_t boot_id[static 16]);
 
 /* What digest has to be for a slot filled as it is. */
-uint64_t ledger_session_digest(const struct ledger_session *session, uint32_t slot);
+uint32_t ledger_session_digest(const struct ledger_session *session, unsigned flags, uint32_t slot);
 uint32_t ledger_key_digest(const struct ledger_key *key, uint32_t slot);
 
 /* Walks live blocks: the first whose head is at *page or behind it and below pages. Moves *page to its end.

@@ -77,6 +77,57 @@ static inline struct ledger_hold hold_unpack(uint64_t word) {
         };
 }
 
+/* How far a session's requests have come, unpacked: `done` ranges of this request, in its order, and all of every
+ * request before it. sequence goes up with each store of it, so that a step names the one it belongs to. */
+struct ledger_progress {
+        uint64_t request; /* its low PROGRESS_REQUEST_BITS */
+        uint32_t done;
+        uint32_t sequence; /* modulo 4 */
+};
+#define PROGRESS_REQUEST_BITS 41
+#define PROGRESS_REQUEST_MASK ((UINT64_C(1) << PROGRESS_REQUEST_BITS) - 1)
+
+static inline uint64_t progress_pack(struct ledger_progress progress, uint32_t slot) {
+        return ledger_seal(
+                (uint64_t)(progress.sequence & 3) << 62 | (uint64_t)(progress.done & 0x1fff) << 49 |
+                        (progress.request >> 32 & 0x1ff) << 40 | (progress.request & UINT32_MAX),
+                slot);
+}
+
+static inline struct ledger_progress progress_unpack(uint64_t word) {
+        return (struct ledger_progress){
+                .request = (word >> 40 & 0x1ff) << 32 | (word & UINT32_MAX),
+                .done = (uint32_t)(word >> 49) & 0x1fff,
+                .sequence = (uint32_t)(word >> 62),
+        };
+}
+
+/* What a session is about to do: which word it changes for a block at this page. link + 1 of a hold word or, behind
+ * those, of a key slot; 0: the record. taking: the word will be the session's (or the key's) afterwards; else it is
+ * before. */
+struct ledger_step {
+        uint32_t page;
+        uint32_t link_plus_1; /* below 2^20 */
+        uint32_t sequence;    /* of the progress that it belongs to */
+        bool taking;
+};
+
+static inline uint64_t step_pack(struct ledger_step step, uint32_t slot) {
+        return ledger_seal(UINT64_C(1) << 63 | (uint64_t)step.taking << 62 |
+                                   (uint64_t)(step.sequence & 3) << 60 |
+                                   (uint64_t)step.link_plus_1 << 40 | step.page,
+                ~slot);
+}
+
+static inline struct ledger_step step_unpack(uint64_t word) {
+        return (struct ledger_step){
+                .page = (uint32_t)word,
+                .link_plus_1 = (uint32_t)(word >> 40) & 0xfffff,
+                .sequence = (uint32_t)(word >> 60) & 3,
+                .taking = word >> 62 & 1,
+        };
+}
+
 /* The generation of the next life: never 0, so that 0 can mean "never granted". */
 static inline uint32_t generation_next(uint32_t generation) {
         return generation == UINT32_MAX ? 1 : generation + 1;

@@ -97,6 +97,23 @@ struct pool_reclaimed {
 bool pool_session_reclaim(
         struct pool *pool, uint32_t session, size_t max_holds, struct pool_reclaimed *sum);
 
+/* ---- Requests ---- */
+
+/* Names the request of a session that is run next: every hold that a release, give, attach, lookup, publish or unpublish
+ * changes from here on is a step of it, in the order of its blocks. Ids go up within a session; 0: no request. For the
+ * thread that runs the session's requests. */
+void pool_session_request(struct pool *pool, uint32_t session, uint64_t request);
+
+/* How far they have come, also over a kill: the first `done` ranges of this request were changed, and all of every request
+ * before it that was not refused. */
+struct pool_progress {
+        uint64_t request; /* modulo 2^41; 0: none yet */
+        uint32_t done;
+        bool has_block;
+        struct block block; /* of the last of them, while the session holds it */
+};
+void pool_session_progress(struct pool *pool, uint32_t session, struct pool_progress *out);
+
 /* ---- Grants and returns ---- */
 
 /* Grants one block of this order. -ENOMEM: none is free now; -ENOSPC: one is, but there is no memory to back it;

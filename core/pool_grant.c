@@ -152,9 +152,11 @@ void hold_drop_locked(
         struct ledger_record record =
                 ledger_unpack(ledger_load(block_word(pool, block.page, block.order)));
         uint32_t at = hold_take_locked(pool, session, block.page, record);
+        progress_begin_locked(pool, session, block.page, at, false);
         if (at == 0) {
                 assert(record.owner == session);
                 owner_drop_locked(pool, session, block, freed);
+                progress_done_locked(pool, session);
                 return;
         }
         ledger_store(&pool->ledger.holds[at - 1], 0);
@@ -162,6 +164,7 @@ void hold_drop_locked(
         chain_remove_locked(pool, block.page, at - 1);
         hold_slot_put(pool, at - 1);
         block_free_if_dead_locked(pool, block, record.owner, freed);
+        progress_done_locked(pool, session);
 }
 
 void pool_free_block(struct pool *pool, const struct pool_freed *freed) {

@@ -44,6 +44,8 @@ struct holder {
         uint32_t first_hold;  /* link + 1 */
         uint64_t held_bytes;
         uint64_t held_ranges;
+        _Atomic uint64_t request; /* that is being run; 0: what changes is nobody's request */
+        struct ledger_progress progress; /* as the ledger has it */
 };
 
 struct held_counter {
@@ -142,6 +144,15 @@ void batch_unmark_locked(
 
 /* pool_share.c: puts a key that the ledger has into the index. */
 void key_index_add_locked(struct pool *pool, uint32_t slot);
+
+/* pool_progress.c. Around the store that changes one hold for a session's request; need the session. link_plus_1: 0 for the
+ * record, else as a step has it. */
+void progress_begin_locked(
+        struct pool *pool, uint32_t session, uint32_t page, uint32_t link_plus_1, bool taking);
+void progress_done_locked(struct pool *pool, uint32_t session);
+bool progress_is_sound(const struct pool *pool, uint32_t session);
+/* Finds out about each step that a kill interrupted. Once all words were found sound, before anything is changed. */
+void progress_recover(struct pool *pool);
 
 /* pool_recover.c: fills the private state of a new pool from its ledger. */
 int pool_recover(struct pool *pool, char *fault, size_t fault_bytes);

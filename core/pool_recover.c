@@ -33,9 +33,17 @@ static int sessions_recover(struct recovery *recovery) {
                 if (!memchr(entry->name, 0, sizeof entry->name))
                         return pool_fault(recovery->fault, recovery->fault_bytes,
                                 "session %u: name has no end", slot);
-                if (entry->digest != ledger_session_digest(entry, slot))
+                unsigned flags = ledger_load(&entry->state) >> 48 & 0xff;
+                if (entry->digest != ledger_session_digest(entry, flags, slot))
                         return pool_fault(recovery->fault, recovery->fault_bytes,
                                 "session %u: its identity does not match its digest", slot);
+                if (!progress_is_sound(pool, slot))
+                        return pool_fault(recovery->fault, recovery->fault_bytes,
+                                "session %u: how far its requests have come (%#llx, %#llx) makes "
+                                "no "
+                                "sense",
+                                slot, (unsigned long long)ledger_load(&entry->progress),
+                                (unsigned long long)ledger_load(&entry->step));
                 pool->holders[slot].live = state == SESSION_LIVE;
                 pool->sessions_used = slot + 1;
         }
@@ -286,7 +294,7 @@ static void operator_open(struct pool *pool) {
         struct ledger_session *entry = &pool->ledger.sessions[SESSION_OPERATOR];
         if (ledger_load(&entry->state) >> 56 == SESSION_FREE) {
                 strcpy(entry->name, "operator");
-                entry->digest = ledger_session_digest(entry, SESSION_OPERATOR);
+                entry->digest = ledger_session_digest(entry, 0, SESSION_OPERATOR);
                 ledger_store(&entry->state, (uint64_t)SESSION_LIVE << 56);
         }
         pool->holders[SESSION_OPERATOR].live = true;
@@ -311,6 +319,7 @@ int pool_recover(struct pool *pool, char *fault, size_t fault_bytes) {
                 r = holds_fault(&recovery);
         if (r < 0)
                 return r;
+        progress_recover(pool);
         dead_records_free(&recovery);
         operator_open(pool);
         return 0;

@@ -5,8 +5,11 @@
 #include <errno.h>
 #include <string.h>
 
-static uint64_t session_state_word(enum ledger_session_state state, uint64_t serial) {
-        return (uint64_t)state << 56 | (serial & ((UINT64_C(1) << 56) - 1));
+#define STATE_REST_MASK ((UINT64_C(1) << 56) - 1) /* flags and serial */
+
+static uint64_t session_state_word(
+        enum ledger_session_state state, unsigned flags, uint64_t serial) {
+        return (uint64_t)state << 56 | (uint64_t)flags << 48 | (serial & ((UINT64_C(1) << 48) - 1));
 }
 
 static enum ledger_session_state session_state(const struct pool *pool, uint32_t session) {
@@ -17,7 +20,7 @@ static enum ledger_session_state session_state(const struct pool *pool, uint32_t
 static void session_set_state(
         struct pool *pool, uint32_t session, enum ledger_session_state state) {
         _Atomic uint64_t *word = &pool->ledger.sessions[session].state;
-        ledger_store(word, session_state_word(state, ledger_load(word)));
+        ledger_store(word, (uint64_t)state << 56 | (ledger_load(word) & STATE_REST_MASK));
 }
 
 /* First free slot from where the serial points, and the serial that points there: an id comes back as late as
@@ -42,12 +45,14 @@ static void session_write_locked(struct pool *pool, uint32_t slot, uint64_t seri
         entry->uid = identity->uid;
         entry->gid = identity->gid;
         entry->start_time = identity->start_time;
-        entry->flags = identity->read_only ? SESSION_READ_ONLY : 0;
         memcpy(entry->name, identity->name, sizeof entry->name);
         entry->name[sizeof entry->name - 1] = 0;
-        entry->digest = ledger_session_digest(entry, slot);
+        unsigned flags = identity->read_only ? SESSION_READ_ONLY : 0;
+        entry->digest = ledger_session_digest(entry, flags, slot);
+        atomic_store_explicit(&entry->progress, 0, memory_order_relaxed);
+        atomic_store_explicit(&entry->step, 0, memory_order_relaxed);
         ledger_store(&pool->ledger.header->next_serial, serial + 1);
-        ledger_store(&entry->state, session_state_word(SESSION_LIVE, serial));
+        ledger_store(&entry->state, session_state_word(SESSION_LIVE, flags, serial));
         if (slot >= pool->sessions_used)
                 pool->sessions_used = slot + 1;
 }
@@ -63,6 +68,7 @@ int pool_session_open(
         if (!slot)
                 return -EAGAIN;
         spinlock_lock(&pool->holders[slot].lock);
+        pool->holders[slot].progress = (struct ledger_progress){0};
         pool->holders[slot].live = true;
         spinlock_unlock(&pool->holders[slot].lock);
         *session = slot;
@@ -83,7 +89,7 @@ int pool_session_info(struct pool *pool, uint32_t session, struct pool_session_i
                 info.identity.uid = entry->uid;
                 info.identity.gid = entry->gid;
                 info.identity.start_time = entry->start_time;
-                info.identity.read_only = entry->flags & SESSION_READ_ONLY;
+                info.identity.read_only = ledger_load(&entry->state) >> 48 & SESSION_READ_ONLY;
         }
         spinlock_unlock(&pool->table_lock);
         if (info.state == SESSION_FREE)
@@ -121,6 +127,7 @@ uint32_t pool_session_find(struct pool *pool, const char *name) {
 void pool_session_close(struct pool *pool, uint32_t session) {
         struct holder *holder = &pool->holders[session];
         spinlock_lock(&holder->lock);
+        atomic_store_explicit(&holder->request, 0, memory_order_relaxed);
         holder->live = false;
         if (session_state(pool, session) == SESSION_LIVE)
                 session_set_state(pool, session, SESSION_CLOSING);

@@ -15,9 +15,11 @@ static int hold_add_locked(
                 record.given = false;
                 atomic_store_explicit(
                         &pool->leases[block.page].granted, pool_clock_s(), memory_order_relaxed);
+                progress_begin_locked(pool, session, block.page, 0, true);
                 ledger_store(
                         block_word(pool, block.page, block.order), ledger_pack(record, block.page));
                 lease_link_locked(pool, session, block);
+                progress_done_locked(pool, session);
                 return 0;
         }
         uint32_t link;
@@ -25,11 +27,13 @@ static int hold_add_locked(
         if (r < 0)
                 return r;
         pool->links[link].granted = pool_clock_s();
+        progress_begin_locked(pool, session, block.page, link + 1, true);
         ledger_store(&pool->ledger.holds[link],
                 hold_pack((struct ledger_hold){.session = session, .page = block.page}, link));
         hold_link_locked(pool, session, link, block);
         chain_add_locked(pool, block.page, link);
         index_add_locked(pool, link, session, false);
+        progress_done_locked(pool, session);
         return 0;
 }
 
@@ -65,12 +69,14 @@ static void hold_give_locked(
         _Atomic uint64_t *word = block_word(pool, block.page, block.order);
         struct ledger_record record = ledger_unpack(ledger_load(word));
         uint32_t at = hold_take_locked(pool, session, block.page, record);
+        progress_begin_locked(pool, session, block.page, at, false);
         if (at == 0) {
                 record.owner = peer;
                 record.given = true;
                 ledger_store(word, ledger_pack(record, block.page));
                 lease_unlink_locked(pool, session, block.page, block.order);
                 lease_link_locked(pool, peer, block);
+                progress_done_locked(pool, session);
                 return;
         }
         ledger_store(&pool->ledger.holds[at - 1],
@@ -79,6 +85,7 @@ static void hold_give_locked(
         hold_unlink_locked(pool, session, at - 1, block.order);
         hold_link_locked(pool, peer, at - 1, block);
         index_add_locked(pool, at - 1, peer, true);
+        progress_done_locked(pool, session);
 }
 
 int pool_give_many(struct pool *pool, uint32_t session, const struct block *blocks, size_t count,
@@ -170,6 +177,11 @@ static void stripes_unlock(struct spinlock *a, struct spinlock *b) {
                 spinlock_unlock(b);
 }
 
+/* A key slot as a step names it. */
+static uint32_t key_step(const struct pool *pool, uint32_t slot) {
+        return (uint32_t)pool->ledger.hold_count + slot + 1;
+}
+
 static void key_link_locked(struct pool *pool, uint32_t slot, uint32_t page) {
         uint32_t link = (uint32_t)pool->ledger.hold_count + slot;
         pool->links[link].session = 0;
@@ -198,7 +210,9 @@ static int key_move_locked(struct pool *pool, uint32_t session, uint32_t slot, s
         if (r == 0 && !session_holds_locked(pool, session, block.page, record))
                 r = -ESTALE;
         if (r == 0 && old.page != block.page) {
+                progress_begin_locked(pool, session, block.page, key_step(pool, slot), true);
                 ledger_store(&pool->ledger.keys[slot].range, key_pack(block, slot));
+                progress_done_locked(pool, session);
                 key_unlink_locked(pool, slot, old, freed);
                 key_link_locked(pool, slot, block.page);
         }
@@ -213,9 +227,11 @@ static void key_write_locked(
         memcpy(entry->name, key, strlen(key));
         entry->uid = pool->ledger.sessions[session].uid;
         entry->digest = ledger_key_digest(entry, slot);
+        progress_begin_locked(pool, session, block.page, key_step(pool, slot), true);
         ledger_store(&entry->range, key_pack(block, slot));
         key_link_locked(pool, slot, block.page);
         key_index_add_locked(pool, slot);
+        progress_done_locked(pool, session);
 }
 
 /* Needs session and keys. */
@@ -290,19 +306,23 @@ int pool_lookup(struct pool *pool, uint32_t session, const char *key, struct blo
 
 int pool_unpublish(struct pool *pool, uint32_t session, const char *key) {
         struct pool_freed freed = {.freed = false};
+        spinlock_lock(&pool->holders[session].lock);
         spinlock_lock(&pool->keys_lock);
         uint32_t slot = key_find_locked(pool, key);
         int r = slot < LEDGER_KEYS ? key_access(pool, session, slot) : -ENOENT;
         if (r == 0) {
                 struct block block = key_block_locked(pool, slot);
                 spinlock_lock(stripe_of(pool, block.page));
+                progress_begin_locked(pool, session, block.page, key_step(pool, slot), false);
                 ledger_store(&pool->ledger.keys[slot].range, 0);
                 key_unlink_locked(pool, slot, block, &freed);
+                progress_done_locked(pool, session);
                 spinlock_unlock(stripe_of(pool, block.page));
                 key_index_remove_locked(pool, slot);
                 key_slot_put_locked(pool, slot);
         }
         spinlock_unlock(&pool->keys_lock);
+        spinlock_unlock(&pool->holders[session].lock);
         pool_free_block(pool, &freed);
         return r;
 }

@@ -179,6 +179,8 @@ static unsigned pair_choose(const struct pair *pair, struct run *run) {
         bool stay = thread_can_go_on(current), change = thread_can_go_on(!current);
         if (!stay && !change)
                 pair_fail(pair, "deadlock", "");
+        if (stay && !thread_has_choice(current))
+                return current;
         if (!stay || !change || run->switches == run->search->switches_max)
                 return stay ? current : !current;
         if (run->step == path_length) {

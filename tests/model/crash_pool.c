@@ -46,6 +46,25 @@ static void recover_and_check(struct scene *scene, const struct operation *opera
         }
 }
 
+/* What the ledger says of its progress is what has happened: nothing, all, or so many blocks of a batch from its beginning. */
+static void progress_check(struct scene *scene, const struct operation *operation,
+        const struct snapshot *now, uint32_t done) {
+        static struct scene partly;
+        static struct snapshot expected;
+        uint32_t said = scene_progress(scene);
+        if (done == 0 ||
+                operation->in_steps) /* it is no operation on holds that were there before */
+                return;
+        scene_init(&partly, SCENE_BATCH_MAX);
+        for (uint32_t i = 0; i < said; i++)
+                require((operation->run_part ? operation->run_part(&partly, i)
+                                             : operation->run(&partly)) == 0,
+                        operation->name);
+        snapshot_take(partly.fixture.pool, &expected);
+        require(snapshot_same(now, &expected), "the progress is not what has happened");
+        scene_deinit(&partly);
+}
+
 static void try_operation(const struct operation *operation) {
         static struct scene scene;
         static struct snapshot before, after, now;
@@ -56,6 +75,7 @@ static void try_operation(const struct operation *operation) {
         unsigned stores = stores_seen;
         recover_and_check(&scene, operation, stores);
         snapshot_take(scene.fixture.pool, &after);
+        uint32_t done = scene_progress(&scene);
         scene_deinit(&scene);
         for (unsigned n = 0; n < stores; n++) {
                 scene_init(&scene, SCENE_BATCH_MAX);
@@ -71,6 +91,7 @@ static void try_operation(const struct operation *operation) {
                                 operation->name, n + 1, stores);
                         exit(1);
                 }
+                progress_check(&scene, operation, &now, done);
                 counts[same_after ? 2 : same_before ? 0 : 1]++;
                 scene_deinit(&scene);
         }

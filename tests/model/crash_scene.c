@@ -13,6 +13,11 @@ void require(bool condition, const char *what) {
         exit(1);
 }
 
+static int give(struct scene *s, uint32_t session, struct block block, uint32_t peer) {
+        size_t bad;
+        return pool_give_many(s->fixture.pool, session, &block, 1, peer, &bad);
+}
+
 void scene_init(struct scene *scene, size_t batch_count) {
         memset(scene, 0, sizeof *scene);
         fixture_init(&scene->fixture, SCENE_PAGES, SCENE_PAGES_MAX);
@@ -36,6 +41,28 @@ void scene_init(struct scene *scene, size_t batch_count) {
         require(pool_publish(pool, scene->ada, "key", scene->keyed) == 0, "publish");
         require(pool_release(pool, scene->ada, scene->keyed, &freed) == 0 && !freed,
                 "leave to key");
+        require(pool_grant(pool, scene->ada, 0, &scene->gift) == 0, "grant gift");
+        require(pool_attach(pool, scene->ada, scene->gift) == 0, "attach to gift");
+        for (int i = 0; i < 2; i++)
+                require(give(scene, scene->ada, scene->gift, scene->eve) == 0, "give gift");
+        scene_track(scene);
+}
+
+void scene_track(struct scene *scene) {
+        pool_session_request(scene->fixture.pool, scene->ada, SCENE_REQUEST);
+        pool_session_request(scene->fixture.pool, scene->bob, SCENE_REQUEST);
+        pool_session_request(scene->fixture.pool, scene->eve, SCENE_REQUEST);
+}
+
+uint32_t scene_progress(struct scene *scene) {
+        const uint32_t sessions[] = {scene->ada, scene->bob, scene->eve};
+        uint32_t done = 0;
+        for (size_t i = 0; i < sizeof sessions / sizeof *sessions; i++) {
+                struct pool_progress progress;
+                pool_session_progress(scene->fixture.pool, sessions[i], &progress);
+                done += progress.request == SCENE_REQUEST ? progress.done : 0;
+        }
+        return done;
 }
 
 void scene_deinit(struct scene *scene) {
@@ -129,11 +156,6 @@ static int release(struct scene *s, uint32_t session, struct block block) {
         return pool_release(s->fixture.pool, session, block, &freed);
 }
 
-static int give(struct scene *s, uint32_t session, struct block block, uint32_t peer) {
-        size_t bad;
-        return pool_give_many(s->fixture.pool, session, &block, 1, peer, &bad);
-}
-
 static int lookup(struct scene *s, uint32_t session) {
         struct block out;
         return pool_lookup(s->fixture.pool, session, "key", &out);
@@ -183,6 +205,18 @@ static int run_release_further_hold(struct scene *s) {
 
 static int run_release_by_receiver(struct scene *s) {
         return release(s, s->eve, s->single);
+}
+
+static int run_release_gift(struct scene *s) {
+        return release(s, s->eve, s->gift);
+}
+
+static int run_give_gift(struct scene *s) {
+        return give(s, s->eve, s->gift, s->bob);
+}
+
+static int run_give_gift_again(struct scene *s) {
+        return give(s, s->eve, s->gift, s->ada);
 }
 
 static int run_release_many(struct scene *s) {
@@ -325,6 +359,9 @@ const struct operation operations[] = {
         {"release by the owner, shared", run_release_owner_of_shared, NULL, false, 0},
         {"release of a further hold", run_release_further_hold, NULL, false, 0},
         {"release by the receiver", run_release_by_receiver, NULL, false, -ESTALE},
+        {"release of one of two gifts", run_release_gift, NULL, false, 0},
+        {"give of one of two gifts", run_give_gift, NULL, false, 0},
+        {"give of the other", run_give_gift_again, NULL, false, 0},
         {"release_many", run_release_many, run_release_part, false, 0},
         {"release_many, twice the same", run_release_both, run_release_both_part, false, 0},
         {"attach", run_attach, NULL, false, 0},

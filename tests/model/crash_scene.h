@@ -8,18 +8,25 @@
 #define SCENE_PAGES_MAX 4096
 #define SCENE_BATCH_MAX 8
 #define SCENE_HOLDS_MAX 256
+#define SCENE_REQUEST   7 /* what each session's operations are steps of */
 
 struct scene {
         struct pool_fixture fixture;
         uint32_t ada, bob, eve; /* sessions */
-        struct block single, shared, batch[SCENE_BATCH_MAX], keyed, large, own;
+        struct block single, shared, batch[SCENE_BATCH_MAX], keyed, large, own, gift;
         size_t batch_count;
 };
 
 /* ada owns a single, a shared one (bob holds it twice more), a batch and a large one; eve one of her own; "key" holds
- * one alone. The second chunk is free. */
+ * one alone; ada has given one to eve twice. The second chunk is free. All three run a request of the same id. */
 void scene_init(struct scene *scene, size_t batch_count);
 void scene_deinit(struct scene *scene);
+
+/* Begins that request, in a pool that was taken over. */
+void scene_track(struct scene *scene);
+
+/* How many changes of holds the ledger says that those requests have made, all three together. */
+uint32_t scene_progress(struct scene *scene);
 
 /* Reclaims every session that is closing, as whoever takes a pool over does. */
 void scene_finish_closing(struct scene *scene);

@@ -97,6 +97,7 @@ void image_restore(const struct scene_image *image, struct scene *scene) {
                 memcpy(part_at(&image->parts[i], scene), image->words[i],
                         image->parts[i].words * sizeof(uint64_t));
         require(fixture_recover(&scene->fixture) == 0, "the scene itself is damaged");
+        scene_track(scene);
 }
 
 /* ---- As a text ---- */
@@ -135,15 +136,25 @@ static int line_compare(const void *a, const void *b) {
         return strcmp(a, b);
 }
 
+/* How many ranges of its request a session has changed; none yet and none of any request are the same. */
+static uint32_t session_done(struct pool *pool, uint32_t session) {
+        struct pool_progress progress;
+        pool_session_progress(pool, session, &progress);
+        require(progress.request == SCENE_REQUEST || progress.done == 0, "progress of what?");
+        return progress.done;
+}
+
 static size_t session_lines(struct pool *pool, char (*lines)[LINE_BYTES]) {
         size_t count = 0;
         for (uint32_t s = 0; (s = pool_session_next(pool, s)) != 0;) {
                 struct pool_session_info info;
                 require(pool_session_info(pool, s, &info) == 0, "session info");
                 snprintf(lines[count++], LINE_BYTES,
-                        "session %u: %s, pid %u, uid %u, state %d, %llu bytes in %llu ranges\n", s,
-                        info.identity.name, info.identity.pid, info.identity.uid, (int)info.state,
-                        (unsigned long long)info.held_bytes, (unsigned long long)info.held_ranges);
+                        "session %u: %s, pid %u, uid %u, state %d, %llu bytes in %llu ranges, %u "
+                        "done\n",
+                        s, info.identity.name, info.identity.pid, info.identity.uid,
+                        (int)info.state, (unsigned long long)info.held_bytes,
+                        (unsigned long long)info.held_ranges, session_done(pool, s));
         }
         return count;
 }

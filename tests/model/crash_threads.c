@@ -12,6 +12,8 @@ static struct thread {
         const struct operation *operation;
         const struct spinlock *waits; /* NULL: for none */
         bool at_store;                /* stands before one */
+        bool at_note;                 /* which is of its session's own progress */
+        bool was_note;                /* so was the last one */
         int result;
         bool ended;
 } threads[THREADS];
@@ -27,12 +29,21 @@ static void thread_stop(void) {
         require(swapcontext(&self->context, &scheduler) == 0, "swapcontext");
 }
 
+/* Progress and step of a session: its operations alone write them, and nothing but a take-over reads them. */
+static bool is_note(const void *address) {
+        const char *sessions = (const char *)scene_of_run->fixture.ledger.sessions;
+        size_t offset = (size_t)((const char *)address - sessions);
+        return offset < LEDGER_SESSIONS * sizeof(struct ledger_session) &&
+               offset % sizeof(struct ledger_session) >= offsetof(struct ledger_session, progress);
+}
+
 static void stop_before_store(const void *address, uint64_t value) {
-        (void)address;
         (void)value;
         if (!running)
                 return;
         running->at_store = true;
+        running->was_note = running->at_note;
+        running->at_note = is_note(address);
         thread_stop();
 }
 
@@ -62,7 +73,7 @@ static void thread_prepare(struct thread *thread, const struct operation *operat
         makecontext(&thread->context, thread_main, 0);
         thread->operation = operation;
         thread->waits = NULL;
-        thread->at_store = false;
+        thread->at_store = thread->at_note = thread->was_note = false;
         thread->ended = false;
 }
 
@@ -89,6 +100,11 @@ bool thread_go_on(unsigned thread) {
         running = at;
         require(swapcontext(&scheduler, &at->context) == 0, "swapcontext");
         return stores;
+}
+
+bool thread_has_choice(unsigned thread) {
+        const struct thread *at = &threads[thread];
+        return !at->at_store || !at->at_note || !at->was_note;
 }
 
 bool threads_ended(void) {

@@ -14,6 +14,10 @@ void threads_start(
 /* Whether a thread can go on: it has not ended, and the lock that it waits for is free. */
 bool thread_can_go_on(unsigned thread);
 
+/* Whether it makes a difference that the other one goes on instead. It makes none between two notes of a session's
+ * progress, which only a take-over reads: what the other would do there, it can do before or behind them. */
+bool thread_has_choice(unsigned thread);
+
 /* Runs a thread up to its next stop. True: it has made a store since. */
 bool thread_go_on(unsigned thread);
 
