@@ -100,6 +100,7 @@ static void lose(struct channel *channel, const char *detail) {
         if (channel->state != CHANNEL_OPEN)
                 return;
         shut(channel, CHANNEL_LOST, detail);
+        channel->drained = false;
         int64_t now = deadline_now();
         if (channel->proven || now - channel->opened_at > PROVEN_NS) {
                 channel->lost_at = channel->next_try_at = now;
@@ -122,9 +123,8 @@ void channel_end(struct channel *channel, int error, const char *detail) {
 
 /* ---- Replies ---- */
 
-/* Nobody will wait for this call's reply. Without memory to remember that, a grant could be lost,
- * so the connection is made anew instead, which finds everything. */
-static void abandon(struct channel *channel, struct call *call, const char *detail) {
+/* Without memory to remember it a grant could be lost, so the connection is made anew instead, which finds it. */
+void channel_abandon(struct channel *channel, struct call *call, const char *detail) {
         say(call, detail);
         if (call->sent && late_abandon(&channel->late, call->request, call->batch) < 0)
                 lose(channel, "no memory left in this process");
@@ -172,12 +172,6 @@ static void deliver_refusal(struct channel *channel, struct call *call, const st
                 lose(channel, refusal_detail(reply));
                 return;
         }
-        /* The first time it was there. */
-        if (call->repeated && call->request->kind == REQUEST_UNPUBLISH &&
-                status == STATUS_NOT_FOUND) {
-                channel_finish(channel, call, 0);
-                return;
-        }
         say(call, refusal_detail(reply));
         channel_finish(channel, call, refusal_errno(status));
 }
@@ -185,6 +179,7 @@ static void deliver_refusal(struct channel *channel, struct call *call, const st
 /* Gives one reply to whom it belongs. -EPROTO: it belongs to nobody, or makes no sense there. */
 static int deliver(struct channel *channel, const struct reply *reply) {
         struct call *call = find_call(channel, reply->id);
+        late_confirm(&channel->late, reply->id);
         if (!call) {
                 struct abandoned abandoned;
                 if (!late_take_call(&channel->late, reply->id, &abandoned))
@@ -301,6 +296,16 @@ static int read_locked(struct channel *channel, int64_t deadline) {
         return rc;
 }
 
+void channel_drain(struct channel *channel) {
+        int rc;
+        channel->drained = true;
+        do
+                rc = stream_receive(&channel->stream, DEADLINE_NONE, NULL); /* it was shut down */
+        while (rc == 0 && (rc = deliver_all(channel)) == 0);
+        if (rc == -EPROTO)
+                channel_end(channel, rc, "the daemon's answer is not of this protocol");
+}
+
 int channel_sleep(struct channel *channel, struct call *call, int64_t until) {
         struct timespec time = deadline_timespec(until);
         call->asleep = true;
@@ -322,6 +327,8 @@ static void hand_on(struct channel *channel) {
 
 void channel_return_owed(struct channel *channel) {
         while (channel->late.owed && channel->state == CHANNEL_OPEN && !channel->sending) {
+                if (late_reserve(&channel->late) < 0)
+                        return;
                 struct owed *owed = late_take_owed(&channel->late);
                 channel->sending = true;
                 struct request request = {
@@ -337,7 +344,8 @@ void channel_return_owed(struct channel *channel) {
                 }
                 if (owed->counted)
                         channel->keeper.forget(channel->keeper.context, &request.release.ranges);
-                owed_free(owed);
+                owed->counted = false;
+                late_note_one_way(&channel->late, request.id, owed);
         }
 }
 
@@ -351,6 +359,7 @@ void call_set_deadline(struct call *call, int64_t now) {
                         from = call->wait_until;
                 int64_t left_ms = from == DEADLINE_NONE ? -1 : (from - now + 999999) / 1000000;
                 request->alloc.timeout_ms = left_ms;
+                request->alloc.waited_ms = (uint64_t)(now - call->made_at) / 1000000;
         }
         call->deadline = call->timeout_ms < 0 || from == DEADLINE_NONE
                                  ? DEADLINE_NONE
@@ -361,7 +370,7 @@ static void call_begin(struct call *call, struct request *request) {
         pthread_cond_init(&call->wake, NULL);
         call->request = request;
         call->link = NULL;
-        call->asleep = call->done = call->sent = call->repeated = call->away = false;
+        call->asleep = call->done = call->sent = false;
         call->detail[0] = '\0';
         call->made_at = deadline_now();
         if (request->kind == REQUEST_ALLOC && request->alloc.wait)
@@ -383,10 +392,12 @@ static void follow_batch(const struct call *call) {
 static void send_step(struct channel *channel, struct call *call) {
         int rc = take_sending(channel, call->deadline);
         if (rc == -ETIMEDOUT)
-                abandon(channel, call, "the daemon does not take requests");
+                channel_abandon(channel, call, "the daemon does not take requests");
         if (rc < 0)
                 return;
         follow_batch(call);
+        unlink_call(channel, call);
+        link_call(channel, call);
         call->request->id = ++channel->last_id;
         call->sent = true; /* from here on another thread may read the reply */
         bool sent;
@@ -397,7 +408,7 @@ static void send_step(struct channel *channel, struct call *call) {
         if (rc == -EINVAL)
                 channel_finish(channel, call, rc);
         else if (rc == -ETIMEDOUT && !sent)
-                abandon(channel, call, "the daemon does not take requests");
+                channel_abandon(channel, call, "the daemon does not take requests");
 }
 
 static void await_step(struct channel *channel, struct call *call) {
@@ -406,7 +417,7 @@ static void await_step(struct channel *channel, struct call *call) {
         /* The deadline may have moved meanwhile, with the connection. */
         if (rc == -ETIMEDOUT && !call->done && channel->state == CHANNEL_OPEN &&
                 deadline_left_ms(call->deadline) == 0)
-                abandon(channel, call, "the daemon does not answer");
+                channel_abandon(channel, call, "the daemon does not answer");
 }
 
 int channel_call(struct channel *channel, struct request *request, struct call *call) {

@@ -47,9 +47,7 @@ struct call {
         int64_t deadline;   /* for the reply */
         bool asleep;
         bool done;
-        bool sent;     /* the daemon may have seen the request, and did not answer it */
-        bool repeated; /* the daemon may have done it once before */
-        bool away;     /* it gave up while the connection was lost */
+        bool sent; /* the daemon may have seen the request, and did not answer it */
         int result;
         char detail[CALL_DETAIL_BYTES]; /* what the daemon said to a refusal */
 };
@@ -59,11 +57,17 @@ struct channel;
 /* What the channel needs of its client. */
 struct channel_keeper {
         void *context;
-        /* Makes the connection again, by the deadline; the caller is resuming and has not the
-         * lock. 0; -EAGAIN: worth another try; else that is the end. detail: why. */
+        /* The next four make the connection again, in this order, on the thread that is resuming. 0; -EAGAIN:
+         * worth another try from the beginning; else that is the end, and detail says why. */
+        /* Connects and says hello, by the deadline; without the lock. */
         int (*reopen)(void *context, int64_t deadline, char detail[CALL_DETAIL_BYTES]);
-        /* Settles the calls that were under way; the lock is held. -ENOMEM: nothing is settled. */
+        /* Settles the calls that were under way by what the daemon said of them; the lock is held. -ENOMEM: nothing is
+         * settled; 1: some can be settled only by what is held. */
         int (*settle)(void *context);
+        /* Asks what is held, by the deadline; without the lock. */
+        int (*list)(void *context, int64_t deadline, char detail[CALL_DETAIL_BYTES]);
+        /* Settles the rest; the lock is held. -ENOMEM: nothing is settled. */
+        int (*compare)(void *context);
         /* These are held no longer; the lock is held. */
         void (*forget)(void *context, const struct message_ranges *ranges);
 };
@@ -82,9 +86,10 @@ struct channel {
         bool reading;
         bool resuming;
         uint64_t last_id;
-        struct call *pending, **pending_end; /* in the order they were made */
+        struct call *pending, **pending_end; /* those that were sent in the order of their ids */
         struct late late;
         /* Of losing and resuming. */
+        bool drained;                   /* nothing more comes over the lost connection */
         bool proven;                    /* this connection has brought a reply */
         int64_t opened_at;              /* this connection */
         int64_t lost_at;                /* when the loss was noticed */
@@ -116,8 +121,14 @@ void channel_owe(struct channel *channel, const struct batch *batch);
 /* Takes a call out of the list, with its result, and wakes who waits for it. */
 void channel_finish(struct channel *channel, struct call *call, int result);
 
+/* Ends a call whose reply nobody will wait for, with -ENOTCONN: what becomes of it is remembered. */
+void channel_abandon(struct channel *channel, struct call *call, const char *detail);
+
 /* Ends it for good: pending calls get the error, later ones -ENOTCONN. */
 void channel_end(struct channel *channel, int error, const char *detail);
+
+/* Takes what still came over the lost connection: a reply that the daemon sent before it died is as good as any. */
+void channel_drain(struct channel *channel);
 
 /* Sends what is owed, if nobody is sending. */
 void channel_return_owed(struct channel *channel);

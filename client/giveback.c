@@ -22,26 +22,14 @@ static int accept_release(void *context, const struct reply *reply) {
 }
 
 /* A range whose return the daemon has not confirmed in time counts as returned: nothing else may be
- * done with it. If the daemon has the request, it will do it; if the connection is lost, what the
- * table no longer counts goes back when it is made again. What is neither, is still to be asked for. */
+ * done with it. If the daemon has seen the request, the channel remembers that and makes up for what
+ * may be left of it; if not, it is still to be asked for. */
 static void return_later(struct giveback *giveback, const struct call *call) {
-        struct buddyclient *client = giveback->client;
-        struct batch *batch = giveback->batch;
-        size_t left = 0;
-        holdings_lock(&client->holdings);
-        for (size_t i = 0; i < batch->count; i++) {
-                struct holding range =
-                        client_holding(client, batch->places[i], batch->generations[i]);
-                if (call->sent &&
-                        (holdings_drop_locked(&client->holdings, &range) == 0 || !call->away))
-                        continue;
-                batch->places[left] = batch->places[i];
-                batch->generations[left++] = batch->generations[i];
-        }
-        holdings_unlock(&client->holdings);
-        batch->count = left;
-        if (left > 0)
-                channel_owe(&client->channel, batch);
+        struct message_ranges ranges = batch_ranges(giveback->batch);
+        if (call->sent)
+                client_forget(giveback->client, &ranges);
+        else
+                channel_owe(&giveback->client->channel, giveback->batch);
 }
 
 /* One request. */
@@ -62,7 +50,7 @@ static int check_with_daemon(
         int rc = roll_call(client, &roll);
         for (*bad = 0; rc == 0 && *bad < count; ++*bad) {
                 struct roll_entry *entry = roll_find(&roll, &ranges[*bad]);
-                if (!entry || entry->claimed++ == entry->granted + entry->given)
+                if (!entry || entry->known++ == entry->granted + entry->given)
                         rc = -ESTALE;
                 if (rc < 0)
                         break;

@@ -109,6 +109,7 @@ static int take_welcome(const struct reply_welcome *welcome, struct stream_descr
                 .size_bytes = welcome->size_bytes,
                 .max_size_bytes = welcome->max_size_bytes,
                 .resumed = welcome->resumed,
+                .done = welcome->done,
                 .segment_fd = segment_fd,
         };
         memcpy(out->token, welcome->token, sizeof(out->token));

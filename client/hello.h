@@ -14,11 +14,12 @@
 struct hello_answer {
         uint32_t session;
         uint8_t token[MESSAGE_TOKEN_BYTES];
-        uint64_t page_bytes;     /* a power of two */
-        uint64_t size_bytes;     /* > 0, in whole pages */
-        uint64_t max_size_bytes; /* >= size_bytes, in whole pages */
-        bool resumed;            /* the session is the one that was asked for */
-        int segment_fd;          /* owned */
+        uint64_t page_bytes;      /* a power of two */
+        uint64_t size_bytes;      /* > 0, in whole pages */
+        uint64_t max_size_bytes;  /* >= size_bytes, in whole pages */
+        bool resumed;             /* the session is the one that was asked for */
+        struct message_done done; /* how far its requests came */
+        int segment_fd;           /* owned */
 };
 
 /* Says hello and takes the answer. On success the descriptor in *out is the caller's. -ENOTCONN:

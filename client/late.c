@@ -72,47 +72,86 @@ static int make_room(struct late *late) {
         return 0;
 }
 
+int late_reserve(struct late *late) {
+        return make_room(late);
+}
+
+/* By id: an older request may be given up after a younger one. */
+static void insert_call(struct late *late, struct abandoned call) {
+        size_t at = late->call_count++;
+        for (; at > 0 && late->calls[at - 1].id > call.id; at--)
+                late->calls[at] = late->calls[at - 1];
+        late->calls[at] = call;
+}
+
+static struct abandoned remove_call(struct late *late, size_t at) {
+        struct abandoned call = late->calls[at];
+        late->call_count--;
+        memmove(&late->calls[at], &late->calls[at + 1],
+                (late->call_count - at) * sizeof(*late->calls));
+        return call;
+}
+
 int late_abandon(struct late *late, const struct request *request, const struct batch *batch) {
         struct owed *ranges = NULL;
         if (make_room(late) < 0)
                 return -ENOMEM;
-        if (batch && (request->kind == REQUEST_ATTACH || request->kind == REQUEST_GIVE)) {
+        if (batch) {
                 struct message_ranges named = batch_ranges(batch);
                 ranges = owed_copy(&named);
                 if (!ranges)
                         return -ENOMEM;
         }
-        late->calls[late->call_count++] = (struct abandoned){request->id, request->kind, ranges};
+        insert_call(late,
+                (struct abandoned){.id = request->id, .kind = request->kind, .ranges = ranges});
         return 0;
+}
+
+void late_note_one_way(struct late *late, uint64_t id, struct owed *ranges) {
+        late->calls[late->call_count++] = (struct abandoned){
+                .id = id, .kind = REQUEST_RELEASE, .one_way = true, .ranges = ranges};
+}
+
+void late_confirm(struct late *late, uint64_t id) {
+        for (size_t i = 0; i < late->call_count && late->calls[i].id < id;) {
+                if (late->calls[i].one_way)
+                        owed_free(remove_call(late, i).ranges);
+                else
+                        i++;
+        }
 }
 
 bool late_take_call(struct late *late, uint64_t id, struct abandoned *out) {
         for (size_t i = 0; i < late->call_count; i++) {
-                if (late->calls[i].id == id) {
-                        *out = late->calls[i];
-                        late->calls[i] = late->calls[--late->call_count];
+                if (late->calls[i].id == id && !late->calls[i].one_way) {
+                        *out = remove_call(late, i);
                         return true;
                 }
         }
         return false;
 }
 
-void late_start_over(struct late *late) {
-        while (late->call_count > 0)
-                owed_free(late->calls[--late->call_count].ranges);
-        for (struct owed **link = &late->owed; *link;) {
-                struct owed *owed = *link;
-                if (owed->counted) {
-                        link = &owed->next;
-                        continue;
-                }
-                *link = owed->next;
-                owed_free(owed);
+static size_t keep_calls(struct late *late, enum request_kind kind, bool keep) {
+        for (size_t i = 0; i < late->call_count;) {
+                if ((late->calls[i].kind == kind) != keep)
+                        owed_free(remove_call(late, i).ranges);
+                else
+                        i++;
         }
+        return late->call_count;
+}
+
+size_t late_forget_calls(struct late *late, enum request_kind kind) {
+        return keep_calls(late, kind, false);
+}
+
+size_t late_keep_calls(struct late *late, enum request_kind kind) {
+        return keep_calls(late, kind, true);
 }
 
 void late_deinit(struct late *late) {
-        late_start_over(late);
+        while (late->call_count > 0)
+                owed_free(late->calls[--late->call_count].ranges);
         for (struct owed *owed; (owed = late_take_owed(late));)
                 owed_free(owed);
         free(late->calls);

@@ -22,11 +22,12 @@ struct owed {
 struct abandoned {
         uint64_t id;
         enum request_kind kind;
-        struct owed *ranges; /* what an attach or give named; owned */
+        bool one_way;        /* there is no reply */
+        struct owed *ranges; /* what an attach, release or give named; owned; may be NULL */
 };
 
 struct late {
-        struct abandoned *calls; /* owned */
+        struct abandoned *calls; /* by id; owned */
         size_t call_count, call_size;
         struct owed *owed; /* to be returned; owned */
 };
@@ -50,9 +51,18 @@ struct owed *late_take_owed(struct late *late);
 /* Remembers that nobody waits for this request any more; batch may be NULL. -ENOMEM. */
 int late_abandon(struct late *late, const struct request *request, const struct batch *batch);
 
+/* Room for one more request to remember. -ENOMEM. */
+int late_reserve(struct late *late);
+
+/* Remembers a one-way release under its id, the highest so far, in room that was reserved. Takes the ranges over. */
+void late_note_one_way(struct late *late, uint64_t id, struct owed *ranges);
+
+/* A reply to this request has come: the daemon has run all one-way releases before it. */
+void late_confirm(struct late *late, uint64_t id);
+
 /* Whether this id is one of those; it is taken out, and its ranges are the caller's. */
 bool late_take_call(struct late *late, uint64_t id, struct abandoned *out);
 
-/* Forgets what a new connection makes void: no old reply will come, and what the table does not
- * count is found again by comparing with the daemon. */
-void late_start_over(struct late *late);
+/* Forgets the requests that are of this kind, and those that are not: no reply to them will come. How many are left. */
+size_t late_forget_calls(struct late *late, enum request_kind kind);
+size_t late_keep_calls(struct late *late, enum request_kind kind);

@@ -1,24 +1,160 @@
-/* For each range the daemon counts the holds that it granted (D, attached ones too) and those that
- * peers gave (G), and the table counts those that replies told of (T). Nothing is under way on the
- * new connection, and what peers do changes only G; so D - T is what the calls under way have done
- * and no reply has told:
+/* Named: the daemon runs a session's requests in the order of their ids, and keeps {id, ranges done} of the last that it
+ * has done; whoever has a smaller id and was not refused is done as well, and a refusal is told before anything else is run. So each
+ * range of each request is known to be done or not. The table follows in the same order: a drop takes a hold that
+ * replies told of before one that a peer gave, as the daemon does.
  *
- *   D < T  so many releases or gives have happened (releases first, if there are both)
- *   D > T  so many attaches have happened; what is left of it came from an alloc or a lookup, or
- *          from a call that gave up: nobody knows of it, it goes back
- *
- * Everything else has not happened and is done again. Calls on the same range whose effects cancel
- * out look as if none had happened: doing them again cancels out as well. The table does not know
- * what peers gave: a release or give of such a range has happened if G is 0. An alloc or lookup
- * that happened is undone and done again, and so has one result too; publish and unpublish are
- * the same twice. */
+ * Granted: nothing is under way on the new connection, so what the daemon counts as granted (D) and the table (T) and the
+ * list of what is owed (O) do not know came of an alloc: D - T - O goes back, and the alloc is made again. What peers gave is
+ * not counted. */
 #include "reconcile.h"
+
+#include <string.h>
 
 #include <errno.h>
 
+/* ---- Named ---- */
+
 static const struct reply reply_done = {.kind = REPLY_DONE};
 
-/* ---- Before: all that can fail ---- */
+/* How many of its ranges, or of its one key, a request has done. */
+static size_t count_done(const struct message_done *done, uint64_t id, size_t count) {
+        /* Ids are compared modulo 2^MESSAGE_DONE_BITS. */
+        int64_t behind = (int64_t)((id - done->request) << (64 - MESSAGE_DONE_BITS));
+        if (done->request == 0 || behind > 0)
+                return 0;
+        return behind < 0 || done->ranges > count ? count : done->ranges;
+}
+
+static void cut_front(uint64_t *places, uint32_t *generations, size_t *count, size_t done) {
+        *count -= done;
+        memmove(places, places + done, *count * sizeof(*places));
+        memmove(generations, generations + done, *count * sizeof(*generations));
+}
+
+static void finish_done(struct buddyclient *client, struct call *call) {
+        channel_finish(&client->channel, call, call->accept(call->context, &reply_done));
+}
+
+/* A release or a give. */
+static void settle_drops(
+        struct buddyclient *client, struct call *call, const struct message_done *done) {
+        struct batch *batch = call->batch;
+        size_t count = count_done(done, call->request->id, batch->count);
+        if (count == batch->count) {
+                finish_done(client, call);
+                return;
+        }
+        client_forget(client, &(struct message_ranges){batch->places, batch->generations, count});
+        cut_front(batch->places, batch->generations, &batch->count, count);
+}
+
+/* It was the last request that was done, or it was not: the daemon runs nothing behind a lookup that it has not answered. */
+static void settle_lookup(
+        struct buddyclient *client, struct call *call, const struct message_done *done) {
+        if (count_done(done, call->request->id, 1) == 0 || done->generation == 0)
+                return;
+        struct reply reply = {.kind = REPLY_RANGES, .ranges = {&done->place, &done->generation, 1}};
+        channel_finish(&client->channel, call, call->accept(call->context, &reply));
+}
+
+static void settle_call(
+        struct buddyclient *client, struct call *call, const struct message_done *done) {
+        switch (call->request->kind) {
+        case REQUEST_RELEASE:
+        case REQUEST_GIVE:
+                settle_drops(client, call, done);
+                break;
+        case REQUEST_ATTACH:
+        case REQUEST_PUBLISH:
+        case REQUEST_UNPUBLISH:
+                if (count_done(done, call->request->id, 1) > 0)
+                        finish_done(client, call);
+                break;
+        case REQUEST_LOOKUP:
+                settle_lookup(client, call, done);
+                break;
+        default:
+                break;
+        }
+}
+
+/* What nobody waits for is made up for: a release that did not happen is still owed, an attach or lookup that did goes
+ * back. *spare: room for the range of a lookup. */
+static void settle_abandoned(struct buddyclient *client, struct abandoned *call,
+        const struct message_done *done, struct owed **spare) {
+        struct late *late = &client->channel.late;
+        struct owed *ranges = call->ranges;
+        size_t count = count_done(done, call->id, ranges ? ranges->count : 1);
+        if (call->kind == REQUEST_GIVE) {
+                client_forget(client,
+                        &(struct message_ranges){ranges->places, ranges->generations, count});
+        } else if (call->kind == REQUEST_RELEASE && count < ranges->count) {
+                cut_front(ranges->places, ranges->generations, &ranges->count, count);
+                late_owe(late, ranges);
+                call->ranges = NULL;
+        } else if (call->kind == REQUEST_ATTACH && count > 0) {
+                late_owe(late, ranges);
+                call->ranges = NULL;
+        } else if (call->kind == REQUEST_LOOKUP && count > 0 && done->generation != 0) {
+                (*spare)->places[0] = done->place;
+                (*spare)->generations[0] = done->generation;
+                late_owe(late, *spare);
+                *spare = NULL;
+        }
+        owed_free(call->ranges);
+        call->ranges = NULL;
+}
+
+static struct call *next_sent(struct call *call) {
+        while (call && !call->sent)
+                call = call->next;
+        return call;
+}
+
+/* Both lists are in the order of ids, and so is what the table is told. */
+static void settle_all(
+        struct buddyclient *client, const struct message_done *done, struct owed **spare) {
+        struct late *late = &client->channel.late;
+        size_t given_up = 0;
+        struct call *call = next_sent(client->channel.pending);
+        while (call || given_up < late->call_count) {
+                struct abandoned *abandoned =
+                        given_up < late->call_count ? &late->calls[given_up] : NULL;
+                if (abandoned && (!call || abandoned->id < call->request->id)) {
+                        settle_abandoned(client, abandoned, done, spare);
+                        given_up++;
+                        continue;
+                }
+                struct call *next = next_sent(call->next);
+                settle_call(client, call, done);
+                call = next;
+        }
+}
+
+/* What has not happened is sent again; but of an alloc that is not known yet. True: there is one. */
+static bool take_back_the_rest(struct channel *channel) {
+        bool granted = false;
+        for (struct call *call = channel->pending; call; call = call->next) {
+                if (call->sent && call->request->kind == REQUEST_ALLOC)
+                        granted = true;
+                else
+                        call->sent = false;
+        }
+        return granted;
+}
+
+int reconcile_named(struct buddyclient *client, const struct message_done *done) {
+        struct late *late = &client->channel.late;
+        struct owed *spare = owed_new(1);
+        if (!spare)
+                return -ENOMEM;
+        settle_all(client, done, &spare);
+        owed_free(spare);
+        size_t unknown = late_keep_calls(late, REQUEST_ALLOC);
+        return take_back_the_rest(&client->channel) || unknown > 0;
+}
+
+/* ---- Granted ---- */
 
 static int enter_known(struct buddyclient *client, struct roll *roll) {
         int rc = 0;
@@ -37,13 +173,30 @@ static int enter_known(struct buddyclient *client, struct roll *roll) {
         return rc;
 }
 
+/* What the table still counts is known by it. */
+static int enter_owed(struct buddyclient *client, struct roll *roll) {
+        for (const struct owed *owed = client->channel.late.owed; owed; owed = owed->next) {
+                for (size_t i = 0; !owed->counted && i < owed->count; i++) {
+                        struct holding range =
+                                client_holding(client, owed->places[i], owed->generations[i]);
+                        struct roll_entry *entry = roll_enter(roll, &range);
+                        if (!entry)
+                                return -ENOMEM;
+                        entry->owed++;
+                }
+        }
+        return 0;
+}
+
+static uint32_t surplus_of(const struct roll_entry *entry) {
+        uint64_t known = (uint64_t)entry->known + entry->owed;
+        return entry->used && entry->granted > known ? entry->granted - (uint32_t)known : 0;
+}
+
 static uint64_t count_surplus(const struct roll *roll) {
         uint64_t surplus = 0;
-        for (size_t i = 0; i < roll->slot_count; i++) {
-                const struct roll_entry *entry = &roll->slots[i];
-                if (entry->used && entry->granted > entry->known)
-                        surplus += entry->granted - entry->known;
-        }
+        for (size_t i = 0; i < roll->slot_count; i++)
+                surplus += surplus_of(&roll->slots[i]);
         return surplus;
 }
 
@@ -66,74 +219,6 @@ static int make_room(uint64_t count, struct owed **out) {
         }
         return 0;
 }
-
-/* ---- Calls under way ---- */
-
-static struct holding named(const struct buddyclient *client, const struct batch *batch, size_t i) {
-        return client_holding(client, batch->places[i], batch->generations[i]);
-}
-
-static void forget_one(struct buddyclient *client, const struct batch *batch, size_t i) {
-        client_forget(
-                client, &(struct message_ranges){&batch->places[i], &batch->generations[i], 1});
-}
-
-/* Whether one release or give of this range has happened; the entry and the table then know. */
-static bool drop_happened(
-        struct buddyclient *client, struct roll_entry *entry, const struct batch *batch, size_t i) {
-        if (!entry)
-                return true;
-        if (entry->granted < entry->known) {
-                entry->known--;
-                forget_one(client, batch, i);
-                return true;
-        }
-        if (entry->claimed < entry->granted) {
-                entry->claimed++;
-                return false;
-        }
-        return entry->given == 0;
-}
-
-/* Takes out of the batch what has happened. */
-static void settle_drops(struct buddyclient *client, const struct roll *roll, struct call *call) {
-        struct batch *batch = call->batch;
-        size_t left = 0;
-        for (size_t i = 0; i < batch->count; i++) {
-                struct holding range = named(client, batch, i);
-                if (drop_happened(client, roll_find(roll, &range), batch, i))
-                        continue;
-                batch->places[left] = batch->places[i];
-                batch->generations[left++] = batch->generations[i];
-        }
-        batch->count = left;
-        if (left == 0)
-                channel_finish(&client->channel, call, call->accept(call->context, &reply_done));
-}
-
-static void settle_attach(struct buddyclient *client, const struct roll *roll, struct call *call) {
-        struct holding range = named(client, call->batch, 0);
-        struct roll_entry *entry = roll_find(roll, &range);
-        if (!entry || entry->granted <= entry->known)
-                return;
-        entry->known++;
-        channel_finish(&client->channel, call, call->accept(call->context, &reply_done));
-}
-
-typedef void settle_call(struct buddyclient *client, const struct roll *roll, struct call *call);
-
-static void settle_kind(struct buddyclient *client, const struct roll *roll, enum request_kind kind,
-        settle_call *settle) {
-        for (struct call *call = client->channel.pending, *next; call; call = next) {
-                next = call->next;
-                bool to_itself =
-                        kind == REQUEST_GIVE && call->request->give.peer == client->session;
-                if (call->sent && call->request->kind == kind && !to_itself)
-                        settle(client, roll, call);
-        }
-}
-
-/* ---- What nobody knows of ---- */
 
 static uint64_t place_of(const struct buddyclient *client, const struct roll_entry *entry) {
         return entry->offset |
@@ -164,11 +249,9 @@ static void drop_lost(struct buddyclient *client, const struct roll *roll) {
 }
 
 static void owe_surplus(struct buddyclient *client, const struct roll *roll, struct owed *room) {
-        for (size_t i = 0; i < roll->slot_count; i++) {
-                const struct roll_entry *entry = &roll->slots[i];
-                for (uint32_t n = entry->known; entry->used && n < entry->granted; n++)
-                        owe(client, entry, &room);
-        }
+        for (size_t i = 0; i < roll->slot_count; i++)
+                for (uint32_t n = surplus_of(&roll->slots[i]); n > 0; n--)
+                        owe(client, &roll->slots[i], &room);
         while (room) {
                 struct owed *next = room->next;
                 if (room->count > 0)
@@ -179,27 +262,19 @@ static void owe_surplus(struct buddyclient *client, const struct roll *roll, str
         }
 }
 
-/* What has not happened is sent again. */
-static void take_back_the_rest(struct channel *channel) {
-        for (struct call *call = channel->pending; call; call = call->next) {
-                call->repeated |= call->sent;
-                call->sent = false;
-        }
-}
-
-int reconcile(struct buddyclient *client, struct roll *roll) {
+int reconcile_granted(struct buddyclient *client, struct roll *roll) {
         struct owed *room;
         int rc = enter_known(client, roll);
+        if (rc == 0)
+                rc = enter_owed(client, roll);
         if (rc == 0)
                 rc = make_room(count_surplus(roll), &room);
         if (rc < 0)
                 return rc;
-        late_start_over(&client->channel.late);
-        settle_kind(client, roll, REQUEST_RELEASE, settle_drops);
-        settle_kind(client, roll, REQUEST_GIVE, settle_drops);
         drop_lost(client, roll);
-        settle_kind(client, roll, REQUEST_ATTACH, settle_attach);
         owe_surplus(client, roll, room);
-        take_back_the_rest(&client->channel);
+        late_forget_calls(&client->channel.late, REQUEST_ALLOC);
+        for (struct call *call = client->channel.pending; call; call = call->next)
+                call->sent = false;
         return 0;
 }

@@ -1,5 +1,5 @@
-/* Connect, say hello with the token, see that session and segment are the same as before, and ask
- * what the session holds. All on the thread that is resuming, which has stream, arena and roll for
+/* Connect, say hello with the token, see that session and segment are the same as before, and, if a grant may have
+ * been lost, ask what the session holds. All on the thread that is resuming, which has stream, arena and roll for
  * itself. Of what goes wrong, only what the daemon itself says to hello is final; everything
  * else may be a daemon that is just coming or going. */
 #include "reopen.h"
@@ -54,6 +54,7 @@ static int say_hello(struct buddyclient *client, int64_t deadline, char *detail)
                 return judge_hello(rc, detail, reason);
         rc = check_answer(client, &answer, detail);
         close(answer.segment_fd);
+        client->done = answer.done;
         if (rc == 0)
                 client_learn_size(client, answer.size_bytes);
         return rc;
@@ -137,14 +138,16 @@ static int list_holds(struct buddyclient *client, int64_t deadline) {
 static int reopen(void *context, int64_t deadline, char detail[CALL_DETAIL_BYTES]) {
         struct buddyclient *client = context;
         int fd = -1;
-        roll_deinit(&client->roll);
         if (dial(client->socket_path, deadline, &fd, detail) < 0)
                 return -EAGAIN;
         stream_reopen(&client->channel.stream, fd);
-        int rc = say_hello(client, deadline, detail);
-        if (rc < 0)
-                return rc;
-        rc = list_holds(client, deadline);
+        return say_hello(client, deadline, detail);
+}
+
+static int list(void *context, int64_t deadline, char detail[CALL_DETAIL_BYTES]) {
+        struct buddyclient *client = context;
+        roll_deinit(&client->roll);
+        int rc = list_holds(client, deadline);
         if (rc == -EPROTO)
                 return fail(detail, rc, "the daemon's answer is not of this protocol");
         return rc < 0 ? fail(detail, -EAGAIN, "the daemon does not say what is held") : 0;
@@ -152,7 +155,12 @@ static int reopen(void *context, int64_t deadline, char detail[CALL_DETAIL_BYTES
 
 static int settle(void *context) {
         struct buddyclient *client = context;
-        int rc = reconcile(client, &client->roll);
+        return reconcile_named(client, &client->done);
+}
+
+static int compare(void *context) {
+        struct buddyclient *client = context;
+        int rc = reconcile_granted(client, &client->roll);
         roll_deinit(&client->roll);
         return rc;
 }
@@ -162,5 +170,5 @@ static void forget(void *context, const struct message_ranges *ranges) {
 }
 
 struct channel_keeper reopen_keeper(struct buddyclient *client) {
-        return (struct channel_keeper){client, reopen, settle, forget};
+        return (struct channel_keeper){client, reopen, settle, list, compare, forget};
 }

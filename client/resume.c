@@ -49,16 +49,32 @@ static void open_again(struct channel *channel) {
         channel_return_owed(channel);
 }
 
+/* Everything that makes the connection again. What needs the daemon is done without the lock. */
+static int make_again(struct channel *channel, int64_t deadline, char detail[CALL_DETAIL_BYTES]) {
+        const struct channel_keeper *keeper = &channel->keeper;
+        pthread_mutex_unlock(&channel->lock);
+        int rc = keeper->reopen(keeper->context, deadline, detail);
+        pthread_mutex_lock(&channel->lock);
+        if (rc < 0)
+                return rc;
+        rc = keeper->settle(keeper->context);
+        if (rc > 0) {
+                pthread_mutex_unlock(&channel->lock);
+                rc = keeper->list(keeper->context, deadline, detail);
+                pthread_mutex_lock(&channel->lock);
+                if (rc < 0)
+                        return rc;
+                rc = keeper->compare(keeper->context);
+        }
+        if (rc < 0)
+                snprintf(detail, CALL_DETAIL_BYTES, "no memory left in this process");
+        return rc < 0 ? -EAGAIN : 0;
+}
+
 static void try_once(struct channel *channel, int64_t deadline) {
         char detail[CALL_DETAIL_BYTES] = "";
         plan_next_try(channel);
-        pthread_mutex_unlock(&channel->lock);
-        int rc = channel->keeper.reopen(channel->keeper.context, deadline, detail);
-        pthread_mutex_lock(&channel->lock);
-        if (rc == 0 && channel->keeper.settle(channel->keeper.context) < 0) {
-                rc = -EAGAIN;
-                snprintf(detail, sizeof(detail), "no memory left in this process");
-        }
+        int rc = make_again(channel, deadline, detail);
         if (rc == 0)
                 open_again(channel);
         else if (rc == -EAGAIN)
@@ -68,9 +84,17 @@ static void try_once(struct channel *channel, int64_t deadline) {
 }
 
 static void give_up(struct channel *channel, struct call *call) {
-        snprintf(call->detail, sizeof(call->detail), "%s", channel->detail);
-        call->away = true;
-        channel_finish(channel, call, -ENOTCONN);
+        channel_abandon(channel, call, channel->detail);
+}
+
+static void resume(struct channel *channel, struct call *call, int64_t deadline) {
+        int64_t until = channel->next_try_at < deadline ? channel->next_try_at : deadline;
+        while (until > deadline_now() && channel_sleep(channel, call, until) != -ETIMEDOUT)
+                continue;
+        if (deadline_left_ms(deadline) == 0)
+                give_up(channel, call);
+        else
+                try_once(channel, deadline);
 }
 
 void resume_step(struct channel *channel, struct call *call) {
@@ -84,12 +108,9 @@ void resume_step(struct channel *channel, struct call *call) {
                 return;
         }
         channel->resuming = true;
-        int64_t until = channel->next_try_at < deadline ? channel->next_try_at : deadline;
-        while (until > deadline_now() && channel_sleep(channel, call, until) != -ETIMEDOUT)
-                continue;
-        if (deadline_left_ms(deadline) == 0)
-                give_up(channel, call);
-        else
-                try_once(channel, deadline);
+        if (!channel->drained)
+                channel_drain(channel);
+        if (!call->done && channel->state == CHANNEL_LOST)
+                resume(channel, call, deadline);
         channel->resuming = false;
 }

@@ -14,7 +14,7 @@ struct roll_entry {
         uint32_t granted; /* by the daemon: granted and attached */
         uint32_t given;   /* by the daemon: given by peers */
         uint32_t known;   /* by the table */
-        uint32_t claimed; /* of granted: to be dropped by calls that are made again */
+        uint32_t owed;    /* to be returned, and not in the table */
         bool used;
 };
 

@@ -103,8 +103,9 @@ static void connection_poll(struct connection *connection, int events) {
 }
 
 static bool connection_listens(const struct connection *connection) {
+        size_t waiting = output_waiting(&connection->output);
         return connection->state < CONNECTION_PARTING &&
-               output_waiting(&connection->output) <= OUTPUT_HIGH_BYTES;
+               (connection->must_tell ? waiting == 0 : waiting <= OUTPUT_HIGH_BYTES);
 }
 
 /* A whole frame, or one that is wrong already, was received and not run. */
@@ -305,12 +306,20 @@ static size_t connection_run_one(
         return connection->moves_to ? 0 : FRAME_HEADER_BYTES + message_bytes;
 }
 
+/* A reply that is in the socket is the client's, also if we are killed now. */
+static void connection_tell(struct connection *connection) {
+        connection_flush(connection->worker);
+        connection->must_tell =
+                connection->state != CONNECTION_CLOSED && output_waiting(&connection->output) > 0;
+}
+
 /* Runs what is in the worker's buffer until the turn is over, and keeps the rest. */
 static void connection_run(struct connection *connection, size_t length) {
         struct worker *worker = connection->worker;
         uint64_t began_ns = worker_clock_ns(), now_ns = began_ns;
         size_t used = 0;
         connection->received_ns = began_ns;
+        connection->must_tell &= output_waiting(&connection->output) > 0;
         while (used < length && now_ns - began_ns < WORKER_TURN_NS &&
                 connection_listens(connection)) {
                 size_t took = connection_run_one(
@@ -318,6 +327,8 @@ static void connection_run(struct connection *connection, size_t length) {
                 if (took == 0)
                         break;
                 used += took;
+                if (connection->must_tell)
+                        connection_tell(connection);
         }
         if (used > 0)
                 connection->input_since_ms = uv_now(&worker->loop);

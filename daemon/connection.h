@@ -36,6 +36,7 @@ struct connection {
         int fd;
         enum connection_state state;
         int events;                 /* that the socket is polled for */
+        bool must_tell;             /* no request is run until every reply is in the socket */
         struct served_pool *served; /* after hello */
         struct session *session;    /* owned; NULL before hello, after goodbye, for an observer */
         struct session *parting;    /* whose reclaim we wait for; the worker's */

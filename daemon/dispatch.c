@@ -12,12 +12,14 @@
 static const struct dispatch_row dispatch_rows[REQUEST_KIND_END] = {
         [REQUEST_HELLO] = {"hello", NEEDS_NO_POOL, handle_hello},
         [REQUEST_ALLOC] = {"alloc", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE, handle_alloc},
-        [REQUEST_RELEASE] = {"release", NEEDS_POOL | NEEDS_SESSION, handle_release},
-        [REQUEST_ATTACH] = {"attach", NEEDS_POOL | NEEDS_SESSION, handle_attach},
-        [REQUEST_GIVE] = {"give", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE, handle_give},
-        [REQUEST_LOOKUP] = {"lookup", NEEDS_POOL | NEEDS_SESSION, handle_lookup},
-        [REQUEST_PUBLISH] = {"publish", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE, handle_publish},
-        [REQUEST_UNPUBLISH] = {"unpublish", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE,
+        [REQUEST_RELEASE] = {"release", NEEDS_POOL | NEEDS_SESSION | NAMES_HOLDS, handle_release},
+        [REQUEST_ATTACH] = {"attach", NEEDS_POOL | NEEDS_SESSION | NAMES_HOLDS, handle_attach},
+        [REQUEST_GIVE] = {"give", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE | NAMES_HOLDS,
+                handle_give},
+        [REQUEST_LOOKUP] = {"lookup", NEEDS_POOL | NEEDS_SESSION | NAMES_HOLDS, handle_lookup},
+        [REQUEST_PUBLISH] = {"publish", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE | NAMES_HOLDS,
+                handle_publish},
+        [REQUEST_UNPUBLISH] = {"unpublish", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE | NAMES_HOLDS,
                 handle_unpublish},
         [REQUEST_FIND] = {"find", NEEDS_POOL | NEEDS_SESSION, handle_find},
         [REQUEST_PING] = {"ping", NEEDS_NOTHING, handle_ping},
@@ -80,7 +82,15 @@ static enum status dispatch_serve(struct call *call) {
         enum status status = dispatch_admit(row, asker, &reason);
         if (status != STATUS_OK)
                 return call_refuse(call, status, "%s: %s", row->name, reason);
-        return row->handler(call);
+        if (!(row->needs & NAMES_HOLDS))
+                return row->handler(call);
+        pool_session_request(call->served->pool, call->session->id, request->id);
+        status = row->handler(call);
+        /* The ledger knows one request, the last that was done: what it could not tell of this one must be told before
+         * another one is run. */
+        if (status != STATUS_OK || request->kind == REQUEST_LOOKUP)
+                call->connection->must_tell = true;
+        return status;
 }
 
 static void dispatch_reply(struct call *call, enum status status) {

@@ -36,6 +36,8 @@ enum request_needs {
         NEEDS_POOL = 2,    /* comes after hello */
         NEEDS_SESSION = 4, /* not for observers */
         NEEDS_WRITE = 8,   /* not for read-only clients */
+        NAMES_HOLDS =
+                16, /* changes holds that the pool keeps count of, for a client that lost the reply */
 };
 
 struct dispatch_row {

@@ -157,7 +157,8 @@ static int alloc_grant_or_queue(struct call *call, unsigned order, struct block 
         struct wait_request request = {.id = call->request->id,
                 .length = alloc->length,
                 .order = order,
-                .timeout_ms = alloc->timeout_ms};
+                .timeout_ms = alloc->timeout_ms,
+                .waited_ms = alloc->waited_ms};
         int result = wait_begin(call->session, &request, block);
         return result < 0 ? result : result == 0 ? -EINPROGRESS : 0;
 }

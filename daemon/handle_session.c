@@ -168,6 +168,17 @@ static enum status hello_resume(struct call *call, struct served_pool *served) {
         return STATUS_OK;
 }
 
+static void resume_progress(
+        const struct served_pool *served, uint32_t session, struct message_done *out) {
+        struct pool_progress progress;
+        pool_session_progress(served->pool, session, &progress);
+        *out = (struct message_done){.request = progress.request, .ranges = progress.done};
+        if (!progress.has_block)
+                return;
+        out->place = served_pool_place(served, progress.block);
+        out->generation = progress.block.generation;
+}
+
 /* ---- hello ---- */
 
 static void hello_reply(struct call *call) {
@@ -187,9 +198,11 @@ static void hello_reply(struct call *call) {
                 .descriptors = descriptors,
                 .descriptor_count = session ? 1 : 0,
         };
-        if (session)
-                call->descriptor =
-                        session->read_only ? store->segment_fd_read_only : store->segment_fd;
+        if (!session)
+                return;
+        call->descriptor = session->read_only ? store->segment_fd_read_only : store->segment_fd;
+        if (call->reply.welcome.resumed)
+                resume_progress(served, session->id, &call->reply.welcome.done);
 }
 
 enum status handle_hello(struct call *call) {

@@ -22,11 +22,16 @@ static inline bool link_used(const struct link *link) {
         return link->next != link;
 }
 
+/* Puts it behind another element, or to the front of a list. */
+static inline void list_insert(struct link *behind, struct link *element) {
+        element->next = behind->next;
+        element->previous = behind;
+        behind->next->previous = element;
+        behind->next = element;
+}
+
 static inline void list_append(struct link *list, struct link *element) {
-        element->next = list;
-        element->previous = list->previous;
-        list->previous->next = element;
-        list->previous = element;
+        list_insert(list->previous, element);
 }
 
 /* Takes an element out of its list; one that is in none stays so. */

@@ -83,6 +83,7 @@ static struct wait *wait_new(struct session *session, const struct wait_request 
         *wait = (struct wait){
                 .waiter = {.session = session->id,
                         .order = request->order,
+                        .waited_ms = request->waited_ms,
                         .settled = wait_settled},
                 .worker = session->worker,
                 .session = session,

@@ -14,6 +14,7 @@ struct wait_request {
         uint64_t length; /* bytes asked for */
         unsigned order;
         int64_t timeout_ms; /* > 0; or -1: as long as it takes */
+        uint64_t waited_ms; /* before, over a connection that was lost */
 };
 
 #define WAITS_MAX 4096u /* of one session; bounds what a client makes us remember */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* The waiters of one uid; exists while there are any. */
 struct waiter_line {
@@ -110,6 +111,27 @@ static void waiters_serve_locked(struct waiters *waiters, const struct waiter *e
         }
 }
 
+static uint64_t clock_ms(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+#define PASSED_MAX 4096u /* bounds what a client that claims to have waited can cost */
+
+/* Behind all that came before it; those of an earlier daemon come back in any order. */
+static void line_enter(struct waiter_line *line, struct waiter *waiter) {
+        uint64_t now = clock_ms();
+        waiter->since_ms = waiter->waited_ms < now ? now - waiter->waited_ms : 0;
+        struct link *behind = line->waiters.previous;
+        for (unsigned passed = 0; behind != &line->waiters && passed < PASSED_MAX; passed++) {
+                if (LINK_OWNER(behind, struct waiter, in_line)->since_ms <= waiter->since_ms)
+                        break;
+                behind = behind->previous;
+        }
+        list_insert(behind, &waiter->in_line);
+}
+
 int waiters_enter(struct waiters *waiters, struct waiter *waiter, uint32_t uid) {
         pthread_mutex_lock(&waiters->lock);
         struct waiter_line *line = line_of(waiters, uid);
@@ -117,8 +139,7 @@ int waiters_enter(struct waiters *waiters, struct waiter *waiter, uint32_t uid) 
                 pthread_mutex_unlock(&waiters->lock);
                 return -ENOMEM;
         }
-        link_init(&waiter->in_line);
-        list_append(&line->waiters, &waiter->in_line);
+        line_enter(line, waiter);
         waiter->line = line;
         waiter->state = WAITER_QUEUED;
         atomic_fetch_add_explicit(&waiters->count, 1, memory_order_seq_cst);

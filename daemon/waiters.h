@@ -27,6 +27,8 @@ struct waiter {
         enum waiter_state state;
         uint32_t session;
         unsigned order;
+        uint64_t waited_ms; /* before it came here, in the line of an earlier daemon */
+        uint64_t since_ms;  /* its place in its line; while queued */
         struct block block; /* once granted */
         /* Called with the lock held and possibly on another thread, once, when it was granted or refused later
          * than by waiters_enter itself. It may only hand the waiter on. */

@@ -95,6 +95,7 @@ struct request_alloc {
         uint32_t count;     /* 1 … MESSAGE_BATCH_MAX */
         bool wait;          /* count must be 1 */
         int64_t timeout_ms; /* with wait: -1 = as long as it takes */
+        uint64_t waited_ms; /* with wait: before, over a connection that was lost */
 };
 
 struct request_release {
@@ -180,6 +181,16 @@ enum descriptor_kind {
         DESCRIPTOR_CACHE = 2,
 };
 
+/* How far a session's requests came: the first `ranges` ranges of this request were done, and every request about ranges
+ * before it that was not refused. */
+struct message_done {
+        uint64_t request; /* modulo 2^MESSAGE_DONE_BITS */
+        uint32_t ranges;
+        uint64_t place; /* of the last of them, while it is held; generation 0: none */
+        uint32_t generation;
+};
+#define MESSAGE_DONE_BITS 41
+
 struct reply_welcome {
         uint32_t version;
         uint64_t features;
@@ -191,6 +202,7 @@ struct reply_welcome {
         bool resumed;
         const uint32_t *descriptors; /* enum descriptor_kind, in the order they were sent */
         size_t descriptor_count;
+        struct message_done done;
 };
 
 struct reply_latency { /* microseconds */

@@ -101,6 +101,8 @@ static int welcome_read(
                 .resumed = wire->resumed,
                 .descriptors = wire->descriptors,
                 .descriptor_count = wire->n_descriptors,
+                .done = {wire->done_request, wire->done_ranges, wire->done_place,
+                        wire->done_generation},
         };
         return body_token(&wire->token, &out->welcome.token);
 }
@@ -119,6 +121,10 @@ static int welcome_write(const struct reply *reply, size_t first, union reply_bo
         wire->resumed = welcome->resumed;
         wire->n_descriptors = welcome->descriptor_count;
         wire->descriptors = (uint32_t *)(uintptr_t)welcome->descriptors;
+        wire->done_request = welcome->done.request;
+        wire->done_ranges = welcome->done.ranges;
+        wire->done_place = welcome->done.place;
+        wire->done_generation = welcome->done.generation;
         body_put_token(welcome->token, &wire->token);
         return welcome->descriptor_count > MESSAGE_DESCRIPTORS_MAX ? -EMSGSIZE : 0;
 }

@@ -96,6 +96,7 @@ static int alloc_read(
                 .count = wire->count,
                 .wait = wire->wait,
                 .timeout_ms = wire->timeout_ms,
+                .waited_ms = wire->waited_ms,
         };
         return 0;
 }
@@ -106,6 +107,7 @@ static int alloc_write(const struct request *request, union request_body *out) {
         out->alloc.count = request->alloc.count;
         out->alloc.wait = request->alloc.wait;
         out->alloc.timeout_ms = request->alloc.timeout_ms;
+        out->alloc.waited_ms = request->alloc.waited_ms;
         return 0;
 }
 

@@ -157,10 +157,13 @@ void peer_need(bool condition) {
         need(condition);
 }
 
+struct message_done peer_done;
+
 void peer_welcome_back(int fd, uint64_t id) {
         struct reply reply = peer_welcome(id);
         int segment = pool_segment();
         reply.welcome.resumed = true;
+        reply.welcome.done = peer_done;
         peer_send(fd, &reply, &segment, 1);
 }
 

@@ -44,7 +44,8 @@ void peer_greet(int fd);
 /* Ends the child unless it is so, which peer_stop reports. */
 void peer_need(bool condition);
 
-/* Welcomes a session back. */
+/* Welcomes a session back, with how far its requests came. */
+extern struct message_done peer_done;
 void peer_welcome_back(int fd, uint64_t id);
 
 /* Reads the hello of a client that resumes the session of that welcome, and welcomes it back. */

@@ -26,14 +26,17 @@ struct scene {
         enum request_kind call;
         unsigned named; /* ranges that the call names, from page `from` on, or that it wants */
         unsigned from;
-        struct held held[HOLDS_MAX]; /* what the daemon then says */
+        unsigned done;  /* so many of them, when the connection broke */
+        bool later;     /* a later request was done, too */
+        unsigned found; /* page that a lookup found */
+        struct held
+                held[HOLDS_MAX]; /* what the daemon says that is held, asked after an alloc only */
         unsigned held_count;
         unsigned owed; /* ranges that come back one-way */
         bool repeated; /* the call comes again … */
         unsigned left; /* … with so many ranges */
         unsigned left_from;
-        bool refused; /* … and is refused with NOT_FOUND */
-        bool twice;   /* the call names its first range twice and no other */
+        bool twice;     /* the call names its first range twice and no other */
         bool regranted; /* page 0 is granted again in another life: the table must have forgotten it */
 };
 
@@ -74,13 +77,6 @@ static void expect_named(const struct message_ranges *ranges) {
 static void answer_again(int fd) {
         const struct request *request = peer_read(fd);
         peer_need(request->kind == scene->call);
-        if (scene->refused) {
-                struct reply reply = {.id = request->id,
-                        .kind = REPLY_REFUSED,
-                        .refused = {STATUS_NOT_FOUND, "no"}};
-                peer_send(fd, &reply, NULL, 0);
-                return;
-        }
         switch (request->kind) {
         case REQUEST_ALLOC:
                 peer_need(request->alloc.count == scene->named);
@@ -121,11 +117,18 @@ static void play(int fd) {
                 peer_greet(fd);
                 if (scene->granted > 0)
                         send_ranges(fd, peer_read(fd)->id, 0, scene->granted);
-                peer_need(peer_read(fd)->kind == scene->call);
+                const struct request *request = peer_read(fd);
+                peer_need(request->kind == scene->call);
+                if (scene->done > 0)
+                        peer_done = (struct message_done){.request = request->id + scene->later,
+                                .ranges = scene->done,
+                                .place = scene->found * PAGE,
+                                .generation = scene->found > 0};
                 return;
         }
         peer_expect_hello_again(fd);
-        list_held(fd);
+        if (scene->call == REQUEST_ALLOC)
+                list_held(fd);
         expect_owed(fd);
         if (scene->repeated)
                 answer_again(fd);
@@ -152,7 +155,7 @@ static int make_call(struct buddyclient *client, struct buddyclient_range *range
                 return rc;
         case REQUEST_LOOKUP:
                 rc = buddyclient_lookup(client, "key", out);
-                cr_assert_eq(out[0].offset, 100 * PAGE);
+                cr_assert_eq(out[0].offset, (scene->found ? scene->found : 100) * PAGE);
                 return rc;
         case REQUEST_FIND:
                 return buddyclient_find(client, "name", &id);
@@ -210,75 +213,68 @@ SCENE(alloc_many_that_happened_in_part, .granted = 2, .call = REQUEST_ALLOC, .na
 SCENE(alloc_beside_what_a_peer_gave, .call = REQUEST_ALLOC, .named = 1,
         .held = {{5, 1, true}, {.page = 6}}, .held_count = 2, .owed = 1, .repeated = true)
 
+SCENE(what_is_held_no_longer_is_forgotten, .granted = 1, .call = REQUEST_ALLOC, .named = 1,
+        .repeated = true, .regranted = true)
+
 /* ---- lookup, attach ---- */
 
 SCENE(lookup_that_did_not_happen, .call = REQUEST_LOOKUP, .repeated = true)
-SCENE(lookup_that_happened, .granted = 1, .call = REQUEST_LOOKUP, .held = {{0}, {0}},
-        .held_count = 2, .owed = 1, .repeated = true)
+SCENE(lookup_that_happened, .call = REQUEST_LOOKUP, .done = 1, .found = 7)
+SCENE(lookup_that_happened_of_what_is_held, .granted = 1, .call = REQUEST_LOOKUP, .done = 1,
+        .found = 1)
 SCENE(attach_that_did_not_happen, .call = REQUEST_ATTACH, .repeated = true)
-SCENE(attach_that_happened, .call = REQUEST_ATTACH, .held = {{0}}, .held_count = 1)
+SCENE(attach_that_happened, .call = REQUEST_ATTACH, .done = 1)
+SCENE(attach_that_happened_and_so_did_a_later_request, .call = REQUEST_ATTACH, .done = 1,
+        .later = true)
 SCENE(attach_of_what_is_held_that_did_not_happen, .granted = 1, .call = REQUEST_ATTACH,
-        .held = {{0}}, .held_count = 1, .repeated = true)
-SCENE(attach_of_what_is_held_that_happened, .granted = 1, .call = REQUEST_ATTACH,
-        .held = {{0}, {0}}, .held_count = 2)
-SCENE(attach_of_what_was_given_that_did_not_happen, .call = REQUEST_ATTACH, .held = {{0, 1, true}},
-        .held_count = 1, .repeated = true)
-SCENE(attach_in_another_life, .call = REQUEST_ATTACH, .held = {{0, 2, false}}, .held_count = 1,
-        .owed = 1, .repeated = true)
+        .repeated = true)
+SCENE(attach_of_what_is_held_that_happened, .granted = 1, .call = REQUEST_ATTACH, .done = 1)
 
 /* ---- release ---- */
 
-SCENE(release_that_did_not_happen, .granted = 1, .call = REQUEST_RELEASE, .named = 1, .held = {{0}},
-        .held_count = 1, .repeated = true, .left = 1)
-SCENE(release_that_happened, .granted = 1, .call = REQUEST_RELEASE, .named = 1, .regranted = true)
-SCENE(release_that_happened_and_the_block_is_a_peers_gift, .granted = 1, .call = REQUEST_RELEASE,
-        .named = 1, .held = {{0, 2, true}}, .held_count = 1)
+SCENE(release_that_did_not_happen, .granted = 1, .call = REQUEST_RELEASE, .named = 1,
+        .repeated = true, .left = 1)
+SCENE(release_that_happened, .granted = 1, .call = REQUEST_RELEASE, .named = 1, .done = 1,
+        .regranted = true)
+SCENE(release_that_happened_and_so_did_a_later_request, .granted = 1, .call = REQUEST_RELEASE,
+        .named = 1, .done = 1, .later = true, .regranted = true)
 SCENE(release_many_that_did_not_happen, .granted = 3, .call = REQUEST_RELEASE, .named = 3,
-        .held = {{0}, {1}, {2}}, .held_count = 3, .repeated = true, .left = 3)
+        .repeated = true, .left = 3)
 SCENE(release_many_that_happened_in_part, .granted = 4, .call = REQUEST_RELEASE, .named = 4,
-        .held = {{2}, {3}}, .held_count = 2, .repeated = true, .left = 2, .left_from = 2)
-SCENE(release_many_that_happened, .granted = 4, .call = REQUEST_RELEASE, .named = 4)
-SCENE(release_of_a_gift_that_did_not_happen, .call = REQUEST_RELEASE, .named = 1,
-        .held = {{0, 1, true}}, .held_count = 1, .repeated = true, .left = 1)
-SCENE(release_of_a_gift_that_happened, .call = REQUEST_RELEASE, .named = 1)
-SCENE(release_of_what_is_held_and_given_that_did_not_happen, .granted = 1, .call = REQUEST_RELEASE,
-        .named = 1, .held = {{0}, {0, 1, true}}, .held_count = 2, .repeated = true, .left = 1)
-SCENE(release_of_what_is_held_and_given_that_happened, .granted = 1, .call = REQUEST_RELEASE,
-        .named = 1, .held = {{0, 1, true}}, .held_count = 1)
+        .done = 2, .repeated = true, .left = 2, .left_from = 2, .regranted = true)
+SCENE(release_many_that_happened, .granted = 4, .call = REQUEST_RELEASE, .named = 4, .done = 4)
+SCENE(release_many_before_a_later_request, .granted = 4, .call = REQUEST_RELEASE, .named = 4,
+        .done = 1, .later = true, .regranted = true)
+SCENE(release_of_a_gift_that_did_not_happen, .call = REQUEST_RELEASE, .named = 1, .repeated = true,
+        .left = 1)
+SCENE(release_of_a_gift_that_happened, .call = REQUEST_RELEASE, .named = 1, .done = 1)
 
 /* The one that replies told of goes first, then the gift. */
 SCENE(release_of_hold_and_gift_that_did_not_happen, .granted = 1, .call = REQUEST_RELEASE,
-        .named = 2, .twice = true, .held = {{0}, {0, 1, true}}, .held_count = 2, .repeated = true,
-        .left = 2)
+        .named = 2, .twice = true, .repeated = true, .left = 2)
 SCENE(release_of_hold_and_gift_that_happened_in_part, .granted = 1, .call = REQUEST_RELEASE,
-        .named = 2, .twice = true, .held = {{0, 1, true}}, .held_count = 1, .repeated = true,
-        .left = 1)
+        .named = 2, .twice = true, .done = 1, .repeated = true, .left = 1, .regranted = true)
 SCENE(release_of_hold_and_gift_that_happened, .granted = 1, .call = REQUEST_RELEASE, .named = 2,
-        .twice = true, .regranted = true)
+        .twice = true, .done = 2, .regranted = true)
 
 /* ---- give ---- */
 
-SCENE(give_that_did_not_happen, .granted = 1, .call = REQUEST_GIVE, .named = 1, .held = {{0}},
-        .held_count = 1, .repeated = true, .left = 1)
-SCENE(give_that_happened, .granted = 1, .call = REQUEST_GIVE, .named = 1, .regranted = true)
-SCENE(give_many_that_happened_in_part, .granted = 4, .call = REQUEST_GIVE, .named = 3, .from = 1,
-        .held = {{0}, {3}}, .held_count = 2, .repeated = true, .left = 1, .left_from = 3)
-SCENE(give_of_a_gift_that_did_not_happen, .call = REQUEST_GIVE, .named = 1, .held = {{0, 1, true}},
-        .held_count = 1, .repeated = true, .left = 1)
-SCENE(give_of_a_gift_that_happened, .call = REQUEST_GIVE, .named = 1)
-
-/* ---- What may be done twice ---- */
-
-SCENE(publish_is_repeated, .granted = 1, .call = REQUEST_PUBLISH, .held = {{0}}, .held_count = 1,
-        .repeated = true)
-SCENE(unpublish_is_repeated, .call = REQUEST_UNPUBLISH, .repeated = true)
-SCENE(unpublish_that_happened, .call = REQUEST_UNPUBLISH, .repeated = true, .refused = true)
-SCENE(find_is_repeated, .call = REQUEST_FIND, .repeated = true)
-
-/* ---- Nothing under way but what may be done twice ---- */
-
-SCENE(a_grant_that_nobody_knows_of_goes_back, .call = REQUEST_FIND, .held = {{3}, {4}},
-        .held_count = 2, .owed = 2, .repeated = true)
-SCENE(gifts_stay, .call = REQUEST_FIND, .held = {{3, 1, true}}, .held_count = 1, .repeated = true)
-SCENE(what_is_held_no_longer_is_forgotten, .granted = 1, .call = REQUEST_FIND, .repeated = true,
+SCENE(give_that_did_not_happen, .granted = 1, .call = REQUEST_GIVE, .named = 1, .repeated = true,
+        .left = 1)
+SCENE(give_that_happened, .granted = 1, .call = REQUEST_GIVE, .named = 1, .done = 1,
         .regranted = true)
+SCENE(give_many_that_happened_in_part, .granted = 4, .call = REQUEST_GIVE, .named = 3, .from = 1,
+        .done = 2, .repeated = true, .left = 1, .left_from = 3)
+SCENE(give_of_a_gift_that_did_not_happen, .call = REQUEST_GIVE, .named = 1, .repeated = true,
+        .left = 1)
+SCENE(give_of_a_gift_that_happened, .call = REQUEST_GIVE, .named = 1, .done = 1)
+
+/* ---- keys, and what changes nothing ---- */
+
+SCENE(publish_that_did_not_happen, .granted = 1, .call = REQUEST_PUBLISH, .repeated = true)
+SCENE(publish_that_happened, .granted = 1, .call = REQUEST_PUBLISH, .done = 1)
+SCENE(unpublish_that_did_not_happen, .call = REQUEST_UNPUBLISH, .repeated = true)
+SCENE(unpublish_that_happened, .call = REQUEST_UNPUBLISH, .done = 1)
+SCENE(find_is_repeated, .call = REQUEST_FIND, .repeated = true)
+SCENE(gifts_stay, .call = REQUEST_ALLOC, .named = 1, .held = {{3, 1, true}}, .held_count = 1,
+        .repeated = true)

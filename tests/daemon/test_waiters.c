@@ -223,3 +223,23 @@ Test(waiters, a_grant_before_the_withdrawal_wins) {
         cr_expect_eq(waiter.block.page, full.pages[3].page);
         full_pool_deinit(&full);
 }
+
+/* They come back to a new daemon as it happens: a young one, the oldest, one between, and then a new one. */
+Test(waiters, who_waited_for_an_earlier_daemon_keeps_its_place) {
+        static const uint64_t waited[] = {1000, 90000, 30000, 0};
+        static const size_t order[] = {1, 2, 0, 3};
+        struct full_pool full;
+        full_pool_init(&full);
+        struct waiter waiters[4];
+        for (size_t i = 0; i < 4; i++) {
+                waiters[i] = waiter_for(&full, 0);
+                waiters[i].waited_ms = waited[i];
+                cr_assert_eq(waiters_enter(&full.waiters, &waiters[i], 1), 0);
+        }
+        for (size_t i = 0; i < 4; i++) {
+                full_pool_release(&full, i, 1);
+                cr_assert_eq(granted_count, i + 1);
+                cr_assert_eq(granted[i], &waiters[order[i]], "place %zu", i);
+        }
+        full_pool_deinit(&full);
+}

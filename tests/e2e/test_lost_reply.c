@@ -302,9 +302,7 @@ Test(lost_reply, of_returns) {
         acts_run(RELEASE, RELEASE_GIFT);
 }
 
-/* Disabled because it fails, as PROTOCOL.md says under "After a lost connection": the client does not know how often
- * peers gave it a range, so one of several gifts may go twice. To be enabled again with the mend. */
-Test(lost_reply, of_returns_of_several_gifts, .disabled = true) {
+Test(lost_reply, of_returns_of_several_gifts) {
         acts_run(RELEASE_ONE_OF_TWO_GIFTS, RELEASE_ONE_OF_TWO_GIFTS);
 }
 
@@ -320,9 +318,7 @@ Test(lost_reply, of_giving) {
         acts_run(GIVE, GIVE_GIFT_ON);
 }
 
-/* Disabled because it fails, as PROTOCOL.md says under "After a lost connection": the client does not know how often
- * peers gave it a range, so one of several gifts may go twice. To be enabled again with the mend. */
-Test(lost_reply, of_giving_one_of_several_gifts, .disabled = true) {
+Test(lost_reply, of_giving_one_of_several_gifts) {
         acts_run(GIVE_ONE_OF_TWO_GIFTS, GIVE_MANY);
 }
 

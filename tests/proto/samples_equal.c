@@ -53,7 +53,9 @@ bool requests_equal(const struct request *a, const struct request *b) {
                 return hello_equal(&a->hello, &b->hello);
         case REQUEST_ALLOC:
                 return a->alloc.length == b->alloc.length && a->alloc.count == b->alloc.count &&
-                       a->alloc.wait == b->alloc.wait && a->alloc.timeout_ms == b->alloc.timeout_ms;
+                       a->alloc.wait == b->alloc.wait &&
+                       a->alloc.timeout_ms == b->alloc.timeout_ms &&
+                       a->alloc.waited_ms == b->alloc.waited_ms;
         case REQUEST_RELEASE:
                 return ranges_equal(&a->release.ranges, &b->release.ranges) &&
                        a->release.one_way == b->release.one_way;
@@ -92,7 +94,9 @@ static bool welcome_equal(const struct reply_welcome *a, const struct reply_welc
         return a->version == b->version && a->features == b->features && a->session == b->session &&
                tokens_equal(a->token, b->token) && a->page_bytes == b->page_bytes &&
                a->size_bytes == b->size_bytes && a->max_size_bytes == b->max_size_bytes &&
-               a->resumed == b->resumed;
+               a->resumed == b->resumed && a->done.request == b->done.request &&
+               a->done.ranges == b->done.ranges && a->done.place == b->done.place &&
+               a->done.generation == b->done.generation;
 }
 
 static bool latency_equal(const struct reply_latency *a, const struct reply_latency *b) {
