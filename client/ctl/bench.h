@@ -65,6 +65,7 @@ struct bench {
         struct buddyclient *client; /* without cache; owned */
         struct buddyclient *cached; /* with; owned */
         uint64_t pair_bytes;        /* of the pairs of the slice that runs */
+        unsigned pair_count;        /* of each sample */
         uint64_t requests;          /* of the slice that runs, where they are counted */
         struct bench_samples samples, more_samples; /* of the slice that runs */
         char detail[256];                           /* why a client could not connect */

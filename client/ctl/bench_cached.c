@@ -8,10 +8,11 @@
 #include "client/deadline.h"
 #include "partner.h"
 
-#define THREADS 2u
+#define THREADS       2u
+#define PAIR_SHORT_NS 4000
 
-static int pairs(struct buddyclient *client, uint64_t bytes) {
-        for (unsigned i = 0; i < BENCH_PAIRS; i++) {
+static int pairs(struct buddyclient *client, uint64_t bytes, unsigned count) {
+        for (unsigned i = 0; i < count; i++) {
                 struct buddyclient_range range;
                 int error = buddyclient_alloc(client, bytes, &range);
                 if (error == 0)
@@ -22,27 +23,46 @@ static int pairs(struct buddyclient *client, uint64_t bytes) {
         return 0;
 }
 
+/* How many pairs a sample takes: many if the clock would cost as much as a pair, one if it takes so long that
+ * a sample of many would be sure to be interrupted. */
+static int pairs_per_sample(struct buddyclient *client, uint64_t bytes, unsigned *out) {
+        int error = pairs(client, bytes, 1);
+        int64_t begin = deadline_now();
+        if (error == 0)
+                error = pairs(client, bytes, 1);
+        if (error == 0)
+                *out = deadline_now() - begin < PAIR_SHORT_NS ? BENCH_PAIRS : 1;
+        return error;
+}
+
 static int cached_pairs(struct bench *bench) {
-        return pairs(bench->cached, bench->pair_bytes);
+        return pairs(bench->cached, bench->pair_bytes, bench->pair_count);
+}
+
+static int choose_pairs(struct bench *bench, uint64_t bytes) {
+        bench->pair_bytes = bytes;
+        return pairs_per_sample(bench->cached, bytes, &bench->pair_count);
 }
 
 static int sample_cached(struct bench *bench, int64_t slice_ns, uint64_t bytes, double *figure) {
-        double hundred;
-        bench->pair_bytes = bytes;
-        int error = bench_sample(bench, slice_ns, cached_pairs, &hundred);
+        double sample;
+        int error = choose_pairs(bench, bytes);
         if (error == 0)
-                *figure = hundred / BENCH_PAIRS;
+                error = bench_sample(bench, slice_ns, cached_pairs, &sample);
+        if (error == 0)
+                *figure = sample / bench->pair_count;
         return error;
 }
 
 int bench_cached_4k(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]) {
         static const struct bench_beside beside = {cached_pairs, bench_malloc_pairs, 4};
         double p50[2];
-        bench->pair_bytes = 4096;
-        int error = bench_sample_beside(bench, slice_ns, &beside, &p50[0], &p50[1]);
+        int error = choose_pairs(bench, 4096);
+        if (error == 0)
+                error = bench_sample_beside(bench, slice_ns, &beside, &p50[0], &p50[1]);
         if (error != 0)
                 return error;
-        figures[FIGURE_CACHED_4K] = p50[0] / BENCH_PAIRS;
+        figures[FIGURE_CACHED_4K] = p50[0] / bench->pair_count;
         figures[FIGURE_MALLOC_PAIR] = p50[1] / BENCH_PAIRS;
         return 0;
 }
@@ -60,6 +80,7 @@ struct racer {
         int cpu; /* -1: wherever it is put */
         struct race *race;
         struct bench_samples samples;
+        double ns;
         int error;
 };
 
@@ -79,16 +100,18 @@ static void *racer_run(void *context) {
         struct racer *racer = context;
         struct race *race = racer->race;
         racer->error = racer->cpu >= 0 ? cpu_move(racer->cpu) : 0;
-        if (racer->error == 0) /* what the slice is about is the pairs after the first ones */
-                racer->error = pairs(race->client, 4096);
+        unsigned count = 1;
+        if (racer->error == 0)
+                racer->error = pairs_per_sample(race->client, 4096, &count);
         pthread_barrier_wait(&race->start);
         int64_t begin = deadline_now(), end = begin + race->slice_ns;
         while (racer->error == 0 && begin < end) {
-                racer->error = pairs(race->client, 4096);
+                racer->error = pairs(race->client, 4096, count);
                 int64_t now = deadline_now();
                 bench_samples_add(&racer->samples, now - begin);
                 begin = now;
         }
+        racer->ns = bench_samples_take(&racer->samples) / count;
         return NULL;
 }
 
@@ -106,7 +129,7 @@ static void race_run(void *context) {
                 race->error = race_start(race);
         for (unsigned i = 0; race->error == 0 && i < THREADS; i++) {
                 pthread_join(race->racers[i].thread, NULL);
-                race->ns += bench_samples_take(&race->racers[i].samples) / THREADS / BENCH_PAIRS;
+                race->ns += race->racers[i].ns / THREADS;
         }
         for (unsigned i = 0; race->error == 0 && i < THREADS; i++)
                 race->error = race->racers[i].error;
