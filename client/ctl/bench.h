@@ -3,7 +3,7 @@
  *
  * One thread. The other end of the bare sockets is a child process, which also gives the daemon its CPUs
  * back when this process is gone, however it went. What needs further processes or threads starts them for
- * its slice, as children: this process stays one of a single thread, in which malloc takes no lock. */
+ * its slice, as children: this process keeps its one thread, in which malloc takes no lock. */
 #pragma once
 
 #include <stdbool.h>
@@ -125,15 +125,13 @@ void bench_print_text(const struct bench_result *result);
  * not possible, and nothing is changed. */
 struct cpu_pin *cpu_pin_new(pid_t daemon);
 
-/* The CPU; and another one that this process might use, -1: there is none. */
+/* The CPU; and another one, -1: there is none. */
 int cpu_pin_cpu(const struct cpu_pin *pin);
 int cpu_pin_other_cpu(const struct cpu_pin *pin);
 
-/* Gives the daemon its own setting back for a while, and ends that. NULL is fine. */
+/* Gives the daemon its own setting back for a while, and ends that; restore also frees. NULL is fine. */
 void cpu_pin_loosen(const struct cpu_pin *pin);
 void cpu_pin_tighten(const struct cpu_pin *pin);
-
-/* Gives the daemon its own setting back, and frees. NULL is fine. */
 void cpu_pin_restore(struct cpu_pin *pin);
 
 /* Puts the calling thread on a CPU. -errno. */
