@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "bench_buddy_threads.h"
+#include "malloc_library.h"
 
 #define RUNS_MAX       99u
 #define ROWS_MAX       64u
@@ -232,15 +233,6 @@ static int parse(int argc, char **argv, struct settings *settings) {
         return optind == argc && settings->runs >= 1 && settings->runs <= RUNS_MAX ? 0 : -1;
 }
 
-/* jemalloc wants more room for thread-local data than a program sets aside for what it loads later;
- * only the environment at its start can say so. Returns if that has been said, or cannot be. */
-static void restart_with_room(char **argv) {
-        static const char tunables[] = "GLIBC_TUNABLES";
-        if (getenv(tunables) == NULL &&
-                setenv(tunables, "glibc.rtld.optional_static_tls=65536", 1) == 0)
-                execv("/proc/self/exe", argv);
-}
-
 int main(int argc, char **argv) {
         struct settings settings = {.runs = 5, .allocations = 2000000, .large = true};
         int parsed = parse(argc, argv, &settings);
@@ -248,7 +240,7 @@ int main(int argc, char **argv) {
                 fputs(usage, parsed > 0 ? stdout : stderr);
                 return parsed > 0 ? 0 : 2;
         }
-        restart_with_room(argv);
+        malloc_make_room(argv);
         struct figures figures;
         pin_thread(1);
         run_all(&settings, &figures);

@@ -14,7 +14,8 @@ struct pinned_thread {
 };
 
 struct cpu_pin {
-        int cpu;
+        int cpu, other_cpu;            /* other_cpu -1: this process has no second one */
+        cpu_set_t before;              /* of this process */
         struct pinned_thread *threads; /* of the daemon; owned */
         size_t count, capacity;
 };
@@ -23,12 +24,36 @@ int cpu_pin_cpu(const struct cpu_pin *pin) {
         return pin->cpu;
 }
 
+int cpu_pin_other_cpu(const struct cpu_pin *pin) {
+        return pin->other_cpu;
+}
+
+int cpu_move(int cpu) {
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET((size_t)cpu, &one);
+        return sched_setaffinity(0, sizeof(one), &one) != 0 ? -errno : 0;
+}
+
+void cpu_pin_loosen(const struct cpu_pin *pin) {
+        for (size_t i = 0; pin && i < pin->count; i++)
+                sched_setaffinity(
+                        pin->threads[i].thread, sizeof(cpu_set_t), &pin->threads[i].before);
+}
+
+void cpu_pin_tighten(const struct cpu_pin *pin) {
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        if (pin)
+                CPU_SET((size_t)pin->cpu, &one);
+        for (size_t i = 0; pin && i < pin->count; i++)
+                sched_setaffinity(pin->threads[i].thread, sizeof(one), &one);
+}
+
 void cpu_pin_restore(struct cpu_pin *pin) {
         if (!pin)
                 return;
-        for (size_t i = 0; i < pin->count; i++)
-                sched_setaffinity(
-                        pin->threads[i].thread, sizeof(cpu_set_t), &pin->threads[i].before);
+        cpu_pin_loosen(pin);
         free(pin->threads);
         free(pin);
 }
@@ -72,19 +97,32 @@ static int pin_process(struct cpu_pin *pin, pid_t process) {
         return error;
 }
 
+static int find_other_cpu(const struct cpu_pin *pin) {
+        for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+                if (cpu != pin->cpu && CPU_ISSET((size_t)cpu, &pin->before))
+                        return cpu;
+        return -1;
+}
+
+/* Where this process is, and where it may be. */
+static int look_around(struct cpu_pin *pin) {
+        pin->cpu = sched_getcpu();
+        if (pin->cpu < 0 || sched_getaffinity(0, sizeof(pin->before), &pin->before) != 0)
+                return -errno;
+        pin->other_cpu = find_other_cpu(pin);
+        return 0;
+}
+
 struct cpu_pin *cpu_pin_new(pid_t daemon) {
         struct cpu_pin *pin = calloc(1, sizeof(*pin));
         if (!pin)
                 return NULL;
-        pin->cpu = sched_getcpu();
-        int error = pin->cpu < 0 ? -errno : 0;
+        int error = look_around(pin);
         if (error == 0 && daemon != 0)
                 error = pin_process(pin, daemon);
-        cpu_set_t one;
-        CPU_ZERO(&one);
         if (error == 0)
-                CPU_SET((size_t)pin->cpu, &one);
-        if (error != 0 || sched_setaffinity(0, sizeof(one), &one) != 0) {
+                error = cpu_move(pin->cpu);
+        if (error != 0) {
                 cpu_pin_restore(pin);
                 return NULL;
         }

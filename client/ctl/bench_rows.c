@@ -1,10 +1,14 @@
 /* The rows: what is done in a slice of time, and what of it is counted. */
 #include <errno.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "bench.h"
 #include "client/deadline.h"
+#include "partner.h"
 
 static int compare_doubles(const void *left, const void *right) {
         double a = *(const double *)left, b = *(const double *)right;
@@ -34,25 +38,86 @@ double bench_samples_take(struct bench_samples *samples) {
         return samples->ns[count / 2];
 }
 
-/* p50 in nanoseconds of an operation, which is called until the slice is over. */
-static int sample(
-        struct bench *bench, int64_t slice_ns, int (*operation)(struct bench *), double *p50) {
-        int64_t begin = deadline_now(), end = begin + slice_ns;
-        while (begin < end) {
+/* Some operations in a row, each timed. */
+static int sample_turn(struct bench *bench, bench_operation *operation, unsigned count,
+        struct bench_samples *samples) {
+        int64_t begin = deadline_now();
+        for (unsigned i = 0; i < count; i++) {
                 int error = operation(bench);
                 if (error != 0)
                         return error;
                 int64_t now = deadline_now();
-                bench_samples_add(&bench->samples, now - begin);
+                bench_samples_add(samples, now - begin);
                 begin = now;
+        }
+        return 0;
+}
+
+int bench_sample(struct bench *bench, int64_t slice_ns, bench_operation *operation, double *p50) {
+        int64_t end = deadline_now() + slice_ns;
+        while (deadline_now() < end) {
+                int error = sample_turn(bench, operation, 1, &bench->samples);
+                if (error != 0)
+                        return error;
         }
         *p50 = bench_samples_take(&bench->samples);
         return 0;
 }
 
-/* length bytes to the echoing child and back. */
-static int echo_exchange(int fd, size_t length) {
+int bench_sample_beside(struct bench *bench, int64_t slice_ns, const struct bench_beside *beside,
+        double *p50, double *floor_p50) {
+        int64_t end = deadline_now() + slice_ns;
+        while (deadline_now() < end) {
+                int error = sample_turn(bench, beside->operation, beside->turn, &bench->samples);
+                if (error == 0)
+                        error = sample_turn(
+                                bench, beside->floor, beside->turn, &bench->more_samples);
+                if (error != 0)
+                        return error;
+        }
+        *p50 = bench_samples_take(&bench->samples);
+        *floor_p50 = bench_samples_take(&bench->more_samples);
+        return 0;
+}
+
+/* What the daemon has run so far, all its threads, in nanoseconds; NAN: this kernel does not tell. */
+static double daemon_cpu_ns(const struct bench *bench) {
+        clockid_t clock;
+        struct timespec spent;
+        if (bench->daemon == 0 || clock_getcpuclockid(bench->daemon, &clock) != 0 ||
+                clock_gettime(clock, &spent) != 0)
+                return (double)NAN;
+        return (double)spent.tv_sec * 1e9 + (double)spent.tv_nsec;
+}
+
+int bench_client_new(struct bench *bench, bool cached, struct buddyclient **out) {
+        struct buddyclient *client;
+        int error = buddyclient_new(&client);
+        if (error != 0)
+                return error;
+        if (bench->socket)
+                error = buddyclient_set_socket(client, bench->socket);
+        if (error == 0)
+                error = buddyclient_set_pool(client, bench->pool);
+        if (error == 0)
+                error = buddyclient_set_name(client, "buddyctl bench");
+        if (error == 0 && !cached)
+                error = buddyclient_set_cache_bytes(client, 0);
+        if (error == 0)
+                error = buddyclient_connect(client);
+        if (error == 0) {
+                *out = client;
+                return 0;
+        }
+        snprintf(bench->detail, sizeof(bench->detail), "%s", buddyclient_detail(client));
+        buddyclient_destroy(client);
+        return error;
+}
+
+int echo_exchange(struct bench *bench, unsigned messages) {
         char bytes[BENCH_MESSAGE_BYTES * BENCH_IN_FLIGHT] = {0};
+        size_t length = messages * BENCH_MESSAGE_BYTES;
+        int fd = bench->echo_fd;
         if (send(fd, bytes, length, MSG_NOSIGNAL) != (ssize_t)length)
                 return -EIO;
         while (length > 0) {
@@ -65,37 +130,26 @@ static int echo_exchange(int fd, size_t length) {
 }
 
 static int echo_one(struct bench *bench) {
-        return echo_exchange(bench->echo_fd, BENCH_MESSAGE_BYTES);
+        return echo_exchange(bench, 1);
 }
 
 static int echo_burst(struct bench *bench) {
-        return echo_exchange(bench->echo_fd, BENCH_MESSAGE_BYTES * BENCH_IN_FLIGHT);
+        return echo_exchange(bench, BENCH_IN_FLIGHT);
 }
 
 static int request_pair(struct bench *bench) {
         struct buddyclient_range range;
+        bench->requests += 2;
         int error = buddyclient_alloc(bench->client, 1, &range);
         return error != 0 ? error : buddyclient_release(bench->client, &range);
 }
 
-int bench_socket_round_trip(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]) {
-        return sample(bench, slice_ns, echo_one, &figures[FIGURE_SOCKET_ROUND_TRIP]);
+static int futex_one(struct bench *bench) {
+        return partner_echo_exchange(bench->futex);
 }
 
-int bench_request_round_trip(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]) {
-        double pair;
-        int error = sample(bench, slice_ns, request_pair, &pair);
-        if (error == 0)
-                figures[FIGURE_REQUEST_ROUND_TRIP] = pair / 2;
-        return error;
-}
-
-int bench_socket_in_flight(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]) {
-        double burst;
-        int error = sample(bench, slice_ns, echo_burst, &burst);
-        if (error == 0)
-                figures[FIGURE_SOCKET_IN_FLIGHT] = burst / BENCH_IN_FLIGHT;
-        return error;
+int bench_futex_round_trip(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]) {
+        return bench_sample(bench, slice_ns, futex_one, &figures[FIGURE_FUTEX_ROUND_TRIP]);
 }
 
 /* What one burst of requests was answered with. */
@@ -150,6 +204,7 @@ static int request_bursts(struct bench *bench) {
         int error = burst_send(bench, &alloc, NULL);
         if (error != 0)
                 return error;
+        bench->requests += 2 * BENCH_IN_FLIGHT;
         int refused = burst_receive(bench, BENCH_IN_FLIGHT, &grants);
         error = burst_send(bench, &release, &grants);
         if (error == 0)
@@ -157,12 +212,38 @@ static int request_bursts(struct bench *bench) {
         return refused != 0 ? refused : error;
 }
 
-int bench_request_in_flight(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]) {
-        double bursts;
-        int error = sample(bench, slice_ns, request_bursts, &bursts);
+/* The daemon's CPU time of a request, too: the slice's, over its requests. */
+static int sample_requests(struct bench *bench, int64_t slice_ns, const struct bench_beside *beside,
+        double *figures, double *cpu_ns) {
+        double before = daemon_cpu_ns(bench);
+        bench->requests = 0;
+        int error = bench_sample_beside(bench, slice_ns, beside, &figures[0], &figures[1]);
         if (error == 0)
-                figures[FIGURE_REQUEST_IN_FLIGHT] = bursts / (2 * BENCH_IN_FLIGHT);
+                *cpu_ns = (daemon_cpu_ns(bench) - before) / (double)bench->requests;
         return error;
+}
+
+int bench_round_trips(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]) {
+        static const struct bench_beside beside = {request_pair, echo_one, 8};
+        double p50[2];
+        int error = sample_requests(bench, slice_ns, &beside, p50, &figures[FIGURE_DAEMON_CPU]);
+        if (error != 0)
+                return error;
+        figures[FIGURE_REQUEST_ROUND_TRIP] = p50[0] / 2;
+        figures[FIGURE_SOCKET_ROUND_TRIP] = p50[1];
+        return 0;
+}
+
+int bench_in_flight(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]) {
+        static const struct bench_beside beside = {request_bursts, echo_burst, 2};
+        double p50[2];
+        int error = sample_requests(
+                bench, slice_ns, &beside, p50, &figures[FIGURE_DAEMON_CPU_IN_FLIGHT]);
+        if (error != 0)
+                return error;
+        figures[FIGURE_REQUEST_IN_FLIGHT] = p50[0] / (2 * BENCH_IN_FLIGHT);
+        figures[FIGURE_SOCKET_IN_FLIGHT] = p50[1] / BENCH_IN_FLIGHT;
+        return 0;
 }
 
 int bench_batch(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]) {
@@ -183,25 +264,16 @@ int bench_batch(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COU
         }
         figures[FIGURE_BATCH_ALLOC] = bench_samples_take(&bench->samples) / BENCH_BATCH;
         figures[FIGURE_BATCH_RELEASE] = bench_samples_take(&bench->more_samples) / BENCH_BATCH;
+        figures[FIGURE_BATCH_PAIR] = figures[FIGURE_BATCH_ALLOC] + figures[FIGURE_BATCH_RELEASE];
         return 0;
 }
 
-#define MALLOC_PAIRS 100
-
-static int malloc_pairs(struct bench *bench) {
+int bench_malloc_pairs(struct bench *bench) {
         (void)bench;
-        for (int i = 0; i < MALLOC_PAIRS; i++) {
+        for (unsigned i = 0; i < BENCH_PAIRS; i++) {
                 /* Volatile: the compiler may not drop the pair. */
                 void *volatile memory = malloc(4096);
                 free(memory);
         }
         return 0;
-}
-
-int bench_malloc(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]) {
-        double pairs;
-        int error = sample(bench, slice_ns, malloc_pairs, &pairs);
-        if (error == 0)
-                figures[FIGURE_MALLOC_PAIR] = pairs / MALLOC_PAIRS;
-        return error;
 }

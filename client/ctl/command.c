@@ -57,11 +57,11 @@ static const struct command commands[] = {
                 "Requests wait while it runs. With --offline, what a daemon has left is examined\n"
                 "without it and not changed: POOL, else the pool of --pool, in /dev/shm.\n",
                 cmd_check},
-        {"bench", "measure this machine: socket and request round trips, batches", NULL,
+        {"bench", "measure this machine: round trips, batches, cached pairs", NULL,
                 OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_SECONDS) | OPTION_BIT(OPTION_UNPINNED),
-                "Runs against the daemon and its pool, holds at most 64 pages and leaves none.\n"
-                "Daemon, client and the bare socket's other end share one CPU while it runs, if\n"
-                "that is permitted; the daemon's own setting comes back at the end.\n",
+                "Runs against the daemon and its pool, holds 64 pages or 8 MiB and leaves none.\n"
+                "Daemon, client and all other ends share one CPU while it runs, if that is\n"
+                "permitted; the daemon's own setting comes back at the end.\n",
                 cmd_bench},
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))

@@ -1,5 +1,7 @@
 /* What bench computes with, and that a daemon's threads get their CPUs back. */
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <math.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -7,6 +9,7 @@
 #include <unistd.h>
 
 #include "client/ctl/bench.h"
+#include "client/ctl/partner.h"
 
 Test(ctl_bench, median_is_the_middle) {
         double odd[] = {5, 1, 3}, even[] = {4, 1, 3, 2}, one[] = {7};
@@ -26,6 +29,22 @@ Test(ctl_bench, samples_go_round_and_are_taken_once) {
         bench_samples_add(&samples, INT64_MAX);
         cr_expect_float_eq(bench_samples_take(&samples), UINT32_MAX, 0);
         cr_expect_float_eq(bench_samples_take(&samples), 0, 0);
+}
+
+/* A CPU that halves its speed between two rounds changes no ratio. */
+Test(ctl_bench, ratios_are_those_of_one_round) {
+        static struct bench_result result;
+        for (int round = 0; round < BENCH_ROUNDS; round++) {
+                double speed = round % 2 == 0 ? 1 : 2;
+                result.rounds[FIGURE_CACHED_4K][round] = 30 * speed;
+                result.rounds[FIGURE_MALLOC_PAIR][round] = 20 * speed;
+        }
+        cr_expect_float_eq(bench_middle(&result, FIGURE_MALLOC_PAIR), 20, 0);
+        cr_expect_float_eq(bench_ratio(&result, FIGURE_CACHED_4K, FIGURE_MALLOC_PAIR), 1.5, 0);
+        cr_expect(isnan(bench_ratio(&result, FIGURE_CACHED_4K, FIGURE_CACHED_1M)));
+        result.rounds[FIGURE_CACHED_4K][3] = (double)NAN;
+        cr_expect(isnan(bench_middle(&result, FIGURE_CACHED_4K)));
+        cr_expect(isnan(bench_ratio(&result, FIGURE_CACHED_4K, FIGURE_MALLOC_PAIR)));
 }
 
 static int cpus_of(pid_t process) {
@@ -52,6 +71,64 @@ Test(ctl_bench, pinned_threads_get_their_cpus_back) {
         cr_expect_null(cpu_pin_new(child), "a process that is gone cannot be pinned");
 }
 
+Test(ctl_bench, a_loosened_daemon_is_tightened_again) {
+        pid_t child = fork();
+        if (child == 0)
+                for (;;)
+                        pause();
+        int before = cpus_of(child);
+        struct cpu_pin *pin = cpu_pin_new(child);
+        cr_assert_not_null(pin);
+        cpu_pin_loosen(pin);
+        cr_expect_eq(cpus_of(child), before);
+        cpu_pin_tighten(pin);
+        cr_expect_eq(cpus_of(child), 1);
+        if (before > 1) {
+                cr_expect_neq(cpu_pin_other_cpu(pin), cpu_pin_cpu(pin));
+                cr_expect_eq(cpu_move(cpu_pin_other_cpu(pin)), 0);
+                cr_expect_eq(sched_getcpu(), cpu_pin_other_cpu(pin));
+        } else {
+                cr_expect_eq(cpu_pin_other_cpu(pin), -1);
+        }
+        cpu_pin_restore(pin);
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+}
+
+Test(ctl_bench, without_pins_nothing_is_moved) {
+        int before = cpus_of(0);
+        cpu_pin_loosen(NULL);
+        cpu_pin_tighten(NULL);
+        cpu_pin_restore(NULL);
+        cr_expect_eq(cpus_of(0), before);
+}
+
+Test(ctl_bench, a_partner_answers_every_word_and_ends) {
+        struct partner_echo *echo;
+        cr_assert_eq(partner_echo_start(&echo), 0);
+        for (int i = 0; i < 1000; i++)
+                cr_assert_eq(partner_echo_exchange(echo), 0);
+        partner_echo_stop(echo);
+        cr_expect_eq(waitpid(-1, NULL, WNOHANG), -1, "no child is left");
+        partner_echo_stop(NULL);
+}
+
+static void end_at_once(void *context) {
+        *(_Atomic uint32_t *)context = 7;
+}
+
+Test(ctl_bench, a_partner_that_has_ended_is_not_waited_for_for_ever) {
+        _Atomic uint32_t *word = partner_memory_new(sizeof(*word));
+        pid_t partner;
+        cr_assert_not_null(word);
+        cr_assert_eq(partner_start(&partner, end_at_once, word), 0);
+        partner_await(partner);
+        cr_expect_eq(*word, 7, "the memory is shared");
+        cr_expect_eq(partner_sleep(word, 0), 0, "it has changed already");
+        cr_expect_eq(partner_sleep(word, 7), -ETIMEDOUT);
+        partner_memory_free(word, sizeof(*word));
+}
+
 /* The one that tidies up is the child, so that it also happens when this process is killed. */
 Test(ctl_bench, the_echo_gives_cpus_back_when_its_socket_closes) {
         pid_t victim = fork();
@@ -62,12 +139,9 @@ Test(ctl_bench, the_echo_gives_cpus_back_when_its_socket_closes) {
         struct cpu_pin *pin = cpu_pin_new(victim);
         cr_assert_not_null(pin);
         struct bench *bench = calloc(1, sizeof(*bench));
-        double figures[FIGURE_COUNT] = {0};
         cr_assert_eq(echo_start(bench, pin), 0);
-        cr_expect_eq(bench_socket_round_trip(bench, 1000000, figures), 0);
-        cr_expect_eq(bench_socket_in_flight(bench, 1000000, figures), 0);
-        cr_expect_gt(figures[FIGURE_SOCKET_ROUND_TRIP], 0);
-        cr_expect_gt(figures[FIGURE_SOCKET_IN_FLIGHT], 0);
+        cr_expect_eq(echo_exchange(bench, 1), 0);
+        cr_expect_eq(echo_exchange(bench, BENCH_IN_FLIGHT), 0);
         cr_expect_eq(cpus_of(victim), 1);
         echo_stop(bench);
         cr_expect_eq(cpus_of(victim), before);
