@@ -39,7 +39,8 @@ struct buddyclient {
         uint8_t token[MESSAGE_TOKEN_BYTES];
         uint64_t page_bytes;
         uint64_t max_size_bytes;
-        struct message_done done; /* of the one who is resuming, as is the roll */
+        struct message_done done; /* of the one who is resuming, as are the next two */
+        uint64_t granted_ranges;
         struct roll roll;
         _Atomic uint64_t size_bytes; /* as the daemon last said */
 };

@@ -110,6 +110,7 @@ static int take_welcome(const struct reply_welcome *welcome, struct stream_descr
                 .max_size_bytes = welcome->max_size_bytes,
                 .resumed = welcome->resumed,
                 .done = welcome->done,
+                .granted_ranges = welcome->granted_ranges,
                 .segment_fd = segment_fd,
         };
         memcpy(out->token, welcome->token, sizeof(out->token));

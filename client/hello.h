@@ -19,6 +19,7 @@ struct hello_answer {
         uint64_t max_size_bytes;  /* >= size_bytes, in whole pages */
         bool resumed;             /* the session is the one that was asked for */
         struct message_done done; /* how far its requests came */
+        uint64_t granted_ranges;  /* that it holds, without those that peers gave */
         int segment_fd;           /* owned */
 };
 

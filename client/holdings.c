@@ -89,6 +89,7 @@ static int add_hold(struct holdings *holdings, const struct holding *range) {
         } else {
                 return -EEXIST;
         }
+        holdings->holds++;
         return 0;
 }
 
@@ -118,6 +119,7 @@ int holdings_drop_locked(struct holdings *holdings, const struct holding *range)
         struct holding *slot = find_slot(holdings, range->offset);
         if (!same_range(slot, range))
                 return -ENOENT;
+        holdings->holds--;
         if (slot->count > 1) {
                 slot->count--;
         } else {
@@ -147,4 +149,11 @@ size_t holdings_count(struct holdings *holdings) {
         size_t used = holdings->used;
         pthread_mutex_unlock(&holdings->lock);
         return used;
+}
+
+uint64_t holdings_holds(struct holdings *holdings) {
+        pthread_mutex_lock(&holdings->lock);
+        uint64_t holds = holdings->holds;
+        pthread_mutex_unlock(&holdings->lock);
+        return holds;
 }

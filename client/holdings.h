@@ -24,6 +24,7 @@ struct holdings {
         size_t slot_count;     /* 0 or a power of two; at most half is used or reserved */
         size_t used;
         size_t reserved;
+        uint64_t holds; /* sum of the counts */
 };
 
 /* Fibonacci hashing of the page number: neighbours spread over a whole table. */
@@ -55,5 +56,6 @@ int holdings_drop_locked(struct holdings *holdings, const struct holding *range)
 int holdings_cover(
         struct holdings *holdings, const struct holding *ranges, size_t count, size_t *bad);
 
-/* Number of different ranges that are held. */
+/* Number of different ranges that are held, and of holds of them. */
 size_t holdings_count(struct holdings *holdings);
+uint64_t holdings_holds(struct holdings *holdings);

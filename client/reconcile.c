@@ -156,6 +156,22 @@ int reconcile_named(struct buddyclient *client, const struct message_done *done)
 
 /* ---- Granted ---- */
 
+static void no_alloc_happened(struct channel *channel) {
+        late_forget_calls(&channel->late, REQUEST_ALLOC);
+        for (struct call *call = channel->pending; call; call = call->next)
+                call->sent = false;
+}
+
+bool reconcile_by_count(struct buddyclient *client, uint64_t granted_ranges) {
+        for (const struct owed *owed = client->channel.late.owed; owed; owed = owed->next)
+                if (!owed->counted)
+                        return false;
+        if (holdings_holds(&client->holdings) != granted_ranges)
+                return false;
+        no_alloc_happened(&client->channel);
+        return true;
+}
+
 static int enter_known(struct buddyclient *client, struct roll *roll) {
         int rc = 0;
         holdings_lock(&client->holdings);
@@ -273,8 +289,6 @@ int reconcile_granted(struct buddyclient *client, struct roll *roll) {
                 return rc;
         drop_lost(client, roll);
         owe_surplus(client, roll, room);
-        late_forget_calls(&client->channel.late, REQUEST_ALLOC);
-        for (struct call *call = client->channel.pending; call; call = call->next)
-                call->sent = false;
+        no_alloc_happened(&client->channel);
         return 0;
 }

@@ -12,6 +12,10 @@
 /* Settles all but allocs. 1: there were some of those, also such as nobody waits for any more. */
 int reconcile_named(struct buddyclient *client, const struct message_done *done);
 
+/* Settles the allocs by the number of ranges that the session was granted and holds, if it is the number that the table
+ * has: then none of them has happened. False: it cannot be told. */
+bool reconcile_by_count(struct buddyclient *client, uint64_t granted_ranges);
+
 /* Settles the allocs: none has happened, once what the session holds and nobody knows of has gone back, which is owed from
  * here on. What the table counts and the session does not hold is forgotten. */
 int reconcile_granted(struct buddyclient *client, struct roll *roll);

@@ -55,6 +55,7 @@ static int say_hello(struct buddyclient *client, int64_t deadline, char *detail)
         rc = check_answer(client, &answer, detail);
         close(answer.segment_fd);
         client->done = answer.done;
+        client->granted_ranges = answer.granted_ranges;
         if (rc == 0)
                 client_learn_size(client, answer.size_bytes);
         return rc;
@@ -155,7 +156,8 @@ static int list(void *context, int64_t deadline, char detail[CALL_DETAIL_BYTES])
 
 static int settle(void *context) {
         struct buddyclient *client = context;
-        return reconcile_named(client, &client->done);
+        int rc = reconcile_named(client, &client->done);
+        return rc > 0 ? !reconcile_by_count(client, client->granted_ranges) : rc;
 }
 
 static int compare(void *context) {

@@ -68,8 +68,9 @@ struct pool_session_info {
         struct pool_session_identity identity;
         uint32_t session;
         enum ledger_session_state state;
-        uint64_t held_bytes;  /* of blocks that it holds, each counted once per hold */
-        uint64_t held_ranges; /* number of holds */
+        uint64_t held_bytes;   /* of blocks that it holds, each counted once per hold */
+        uint64_t held_ranges;  /* number of holds */
+        uint64_t given_ranges; /* of them, such as peers gave */
 };
 
 /* Opens a session. Ids are not used again until all others have been. -EAGAIN: no free slot. */

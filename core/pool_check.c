@@ -105,7 +105,7 @@ static int blocks_check(struct pool_check *check) {
 /* ---- Lists ---- */
 
 struct session_sum {
-        uint64_t bytes, ranges, leases, holds;
+        uint64_t bytes, leases, holds, given;
 };
 
 /* The live block whose head is at page, if there is one. */
@@ -129,6 +129,8 @@ static int leases_check(struct pool_check *check, uint32_t session, struct sessi
                                 check, "session %u: broken list at page %u", session, at - 1);
                 previous = at;
                 sum->leases++;
+                sum->given +=
+                        ledger_unpack(ledger_load(block_word(pool, block.page, block.order))).given;
                 sum->bytes += block_bytes(pool, block.order);
         }
         return 0;
@@ -152,6 +154,7 @@ static int holds_check(struct pool_check *check, uint32_t session, struct sessio
                                 check, "session %u: broken list at hold %u", session, at - 1);
                 previous = at;
                 sum->holds++;
+                sum->given += hold_unpack(word).given;
                 sum->bytes += block_bytes(pool, block.order);
         }
         return 0;
@@ -171,6 +174,9 @@ static int session_check(struct pool_check *check, uint32_t session, struct sess
                         (unsigned long long)holder->held_bytes,
                         (unsigned long long)holder->held_ranges, (unsigned long long)sum.bytes,
                         (unsigned long long)(sum.leases + sum.holds));
+        if (sum.given != holder->given_ranges)
+                return CHECK_FAULT(check, "session %u: counts %llu gifts, lists %llu", session,
+                        (unsigned long long)holder->given_ranges, (unsigned long long)sum.given);
         total->leases += sum.leases;
         total->holds += sum.holds;
         return 0;

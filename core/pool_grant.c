@@ -152,6 +152,7 @@ void hold_drop_locked(
         struct ledger_record record =
                 ledger_unpack(ledger_load(block_word(pool, block.page, block.order)));
         uint32_t at = hold_take_locked(pool, session, block.page, record);
+        pool->holders[session].given_ranges -= hold_is_given(pool, at, record);
         progress_begin_locked(pool, session, block.page, at, false);
         if (at == 0) {
                 assert(record.owner == session);

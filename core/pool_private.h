@@ -44,6 +44,7 @@ struct holder {
         uint32_t first_hold;  /* link + 1 */
         uint64_t held_bytes;
         uint64_t held_ranges;
+        uint64_t given_ranges;    /* of them, by peers */
         _Atomic uint64_t request; /* that is being run; 0: what changes is nobody's request */
         struct ledger_progress progress; /* as the ledger has it */
 };
@@ -123,6 +124,11 @@ uint32_t index_find_locked(struct pool *pool, uint32_t session, uint32_t page, b
  * that it was granted or attached goes before one that it was given, so that its own count of the former stays true. */
 uint32_t hold_take_locked(
         struct pool *pool, uint32_t session, uint32_t page, struct ledger_record record);
+/* Whether a peer gave that one. */
+static inline bool hold_is_given(
+        const struct pool *pool, uint32_t at, struct ledger_record record) {
+        return at == 0 ? record.given : pool->links[at - 1].given;
+}
 int hold_slot_take(struct pool *pool, uint32_t *link);
 void hold_slot_put(struct pool *pool, uint32_t link);
 

@@ -141,7 +141,9 @@ static int block_holds_recover(struct recovery *recovery, struct block block) {
         for (uint32_t at = pool->leases[block.page].holds; at; at = pool->links[at - 1].page_next) {
                 recovery->holds_seen++;
                 if (at - 1 < pool->ledger.hold_count) {
-                        hold_link_locked(pool, pool->links[at - 1].session, at - 1, block);
+                        struct hold_link *link = &pool->links[at - 1];
+                        hold_link_locked(pool, link->session, at - 1, block);
+                        pool->holders[link->session].given_ranges += link->given;
                         continue;
                 }
                 uint32_t slot = at - 1 - (uint32_t)pool->ledger.hold_count;
@@ -185,6 +187,7 @@ static int block_recover(struct recovery *recovery, uint64_t page, struct ledger
         atomic_store_explicit(&pool->leases[page].granted, pool_clock_s(), memory_order_relaxed);
         if (record.owner != OWNER_NONE)
                 lease_link_locked(pool, record.owner, block);
+        pool->holders[record.owner].given_ranges += record.given;
         atomic_fetch_add_explicit(&pool->held[order].blocks, 1, memory_order_relaxed);
         return 0;
 }

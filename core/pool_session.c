@@ -97,6 +97,7 @@ int pool_session_info(struct pool *pool, uint32_t session, struct pool_session_i
         spinlock_lock(&holder->lock);
         info.held_bytes = holder->held_bytes;
         info.held_ranges = holder->held_ranges;
+        info.given_ranges = holder->given_ranges;
         spinlock_unlock(&holder->lock);
         *out = info;
         return 0;

@@ -69,6 +69,8 @@ static void hold_give_locked(
         _Atomic uint64_t *word = block_word(pool, block.page, block.order);
         struct ledger_record record = ledger_unpack(ledger_load(word));
         uint32_t at = hold_take_locked(pool, session, block.page, record);
+        pool->holders[session].given_ranges -= hold_is_given(pool, at, record);
+        pool->holders[peer].given_ranges++;
         progress_begin_locked(pool, session, block.page, at, false);
         if (at == 0) {
                 record.owner = peer;

@@ -168,15 +168,19 @@ static enum status hello_resume(struct call *call, struct served_pool *served) {
         return STATUS_OK;
 }
 
-static void resume_progress(
-        const struct served_pool *served, uint32_t session, struct message_done *out) {
+/* What lets a client find out what has become of its requests. */
+static void resume_tell(
+        const struct served_pool *served, uint32_t session, struct reply_welcome *welcome) {
         struct pool_progress progress;
+        struct pool_session_info info;
         pool_session_progress(served->pool, session, &progress);
-        *out = (struct message_done){.request = progress.request, .ranges = progress.done};
-        if (!progress.has_block)
-                return;
-        out->place = served_pool_place(served, progress.block);
-        out->generation = progress.block.generation;
+        welcome->done = (struct message_done){.request = progress.request, .ranges = progress.done};
+        if (progress.has_block) {
+                welcome->done.place = served_pool_place(served, progress.block);
+                welcome->done.generation = progress.block.generation;
+        }
+        if (pool_session_info(served->pool, session, &info) == 0)
+                welcome->granted_ranges = info.held_ranges - info.given_ranges;
 }
 
 /* ---- hello ---- */
@@ -202,7 +206,7 @@ static void hello_reply(struct call *call) {
                 return;
         call->descriptor = session->read_only ? store->segment_fd_read_only : store->segment_fd;
         if (call->reply.welcome.resumed)
-                resume_progress(served, session->id, &call->reply.welcome.done);
+                resume_tell(served, session->id, &call->reply.welcome);
 }
 
 enum status handle_hello(struct call *call) {

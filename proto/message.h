@@ -203,6 +203,7 @@ struct reply_welcome {
         const uint32_t *descriptors; /* enum descriptor_kind, in the order they were sent */
         size_t descriptor_count;
         struct message_done done;
+        uint64_t granted_ranges; /* that a resumed session holds, without those that peers gave */
 };
 
 struct reply_latency { /* microseconds */

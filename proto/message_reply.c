@@ -103,6 +103,7 @@ static int welcome_read(
                 .descriptor_count = wire->n_descriptors,
                 .done = {wire->done_request, wire->done_ranges, wire->done_place,
                         wire->done_generation},
+                .granted_ranges = wire->granted_ranges,
         };
         return body_token(&wire->token, &out->welcome.token);
 }
@@ -121,6 +122,7 @@ static int welcome_write(const struct reply *reply, size_t first, union reply_bo
         wire->resumed = welcome->resumed;
         wire->n_descriptors = welcome->descriptor_count;
         wire->descriptors = (uint32_t *)(uintptr_t)welcome->descriptors;
+        wire->granted_ranges = welcome->granted_ranges;
         wire->done_request = welcome->done.request;
         wire->done_ranges = welcome->done.ranges;
         wire->done_place = welcome->done.place;

@@ -158,12 +158,14 @@ void peer_need(bool condition) {
 }
 
 struct message_done peer_done;
+uint64_t peer_granted;
 
 void peer_welcome_back(int fd, uint64_t id) {
         struct reply reply = peer_welcome(id);
         int segment = pool_segment();
         reply.welcome.resumed = true;
         reply.welcome.done = peer_done;
+        reply.welcome.granted_ranges = peer_granted;
         peer_send(fd, &reply, &segment, 1);
 }
 

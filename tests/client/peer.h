@@ -46,6 +46,7 @@ void peer_need(bool condition);
 
 /* Welcomes a session back, with how far its requests came. */
 extern struct message_done peer_done;
+extern uint64_t peer_granted;
 void peer_welcome_back(int fd, uint64_t id);
 
 /* Reads the hello of a client that resumes the session of that welcome, and welcomes it back. */

@@ -29,8 +29,8 @@ struct scene {
         unsigned done;  /* so many of them, when the connection broke */
         bool later;     /* a later request was done, too */
         unsigned found; /* page that a lookup found */
-        struct held
-                held[HOLDS_MAX]; /* what the daemon says that is held, asked after an alloc only */
+        struct held held
+                [HOLDS_MAX]; /* what the daemon says that is held, asked if it is not as many as the table has */
         unsigned held_count;
         unsigned owed; /* ranges that come back one-way */
         bool repeated; /* the call comes again … */
@@ -126,8 +126,10 @@ static void play(int fd) {
                                 .generation = scene->found > 0};
                 return;
         }
+        for (unsigned i = 0; i < scene->held_count; i++)
+                peer_granted += !scene->held[i].given;
         peer_expect_hello_again(fd);
-        if (scene->call == REQUEST_ALLOC)
+        if (scene->call == REQUEST_ALLOC && peer_granted != scene->granted)
                 list_held(fd);
         expect_owed(fd);
         if (scene->repeated)

@@ -127,6 +127,7 @@ static void lists_what_cannot_be(int fd) {
         if (was_first(fd))
                 return;
         struct reply_hold hold = {.range = {PAGE, 3 * PAGE, 1}, .session = 7};
+        peer_granted = 1;
         peer_expect_hello_again(fd);
         peer_expect_holds(fd, &hold, 1);
         peer_wait_close(fd);
@@ -156,6 +157,7 @@ FINAL(answers_with_garbage, -EPROTO, "protocol")
 
 /* Breaks off at every step there is, once each, and serves after that. */
 static void breaks_off_everywhere(int fd) {
+        peer_granted = connections < 8; /* has it ask for what is held */
         switch (connections++) {
         case 0:
                 peer_greet(fd), peer_read(fd);
@@ -319,6 +321,7 @@ static void breaks_off_under_all(int fd) {
         for (unsigned i = 0; i < THREADS / 2; i++)
                 holds[i] = (struct reply_hold){.range = {(100 + i) * PAGE, PAGE, 1}, .session = 7};
         peer_need(connections == 2);
+        peer_granted = THREADS / 2;
         peer_expect_hello_again(fd);
         peer_expect_holds(fd, holds, THREADS / 2);
         const struct request *owed = peer_read(fd);

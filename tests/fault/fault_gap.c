@@ -1,7 +1,9 @@
 /* How long a client has to do without its daemon: a pool that is held to the last page by one client, in ranges of one page; the daemon is
- * killed and started again, and the client calls at once. Printed is the time from the new daemon's start to the answer.
+ * killed and started again, and the client calls at once, while another thread of it waits for memory all the time. Printed is the time from
+ * the new daemon's start to the answer.
  *
  * fault_gap BUDDYD [--size MIB] [--rounds N] */
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +37,13 @@ static uint64_t cpu_us(void) {
         struct timespec used;
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
         return (uint64_t)used.tv_sec * 1000000 + (uint64_t)used.tv_nsec / 1000;
+}
+
+/* Waits for more than comes free before the end. */
+static void *wait_on(void *client) {
+        struct buddyclient_range range;
+        need("wait", client, buddyclient_alloc_wait(client, (uint64_t)2 * 4096, -1, &range));
+        return NULL;
 }
 
 /* Microseconds from the start of the daemon until a release is confirmed; takes the page again. */
@@ -84,6 +93,9 @@ int main(int argc, char **argv) {
                 need("alloc_many", client, buddyclient_alloc_many(client, 1, BATCH, ranges + each));
         for (size_t each = count; each < size / 4096; each++)
                 need("alloc", client, buddyclient_alloc(client, 1, ranges + each));
+        pthread_t waiter;
+        if (pthread_create(&waiter, NULL, wait_on, client) != 0)
+                stage_fail(&stage, "no thread");
         for (unsigned long round = 0; round < rounds; round++) {
                 expect_full(client, size);
                 gaps[round] = gap_measure(client, &ranges[round * 7919 % count], &worked[round]);
@@ -97,6 +109,8 @@ int main(int argc, char **argv) {
                 mib, (size_t)(size / 4096), rounds, (double)gaps[0] / 1000,
                 (double)gaps[rounds / 2] / 1000, (double)gaps[rounds - 1] / 1000,
                 (double)worked[rounds / 2] / 1000);
+        need("release_many", client, buddyclient_release_many(client, ranges, size / 4096));
+        pthread_join(waiter, NULL);
         buddyclient_destroy(client);
         stage_end(&stage, SIGTERM);
         stage_close(&stage);
