@@ -75,6 +75,11 @@ Test(pool_check, a_session_that_counts_wrong) {
         found("bytes");
 }
 
+Test(pool_check, a_session_that_counts_gifts_wrong) {
+        pool->holders[bob].given_ranges++;
+        found("gifts");
+}
+
 Test(pool_check, a_count_of_held_blocks_that_is_wrong) {
         pool->held[4].blocks++;
         found("held blocks");
