@@ -28,7 +28,8 @@ int client_range(const struct buddyclient *client, uint64_t place, uint32_t gene
         if (order >= MESSAGE_ORDERS_MAX || client->page_bytes > client->max_size_bytes >> order)
                 return -EPROTO;
         uint64_t length = client->page_bytes << order;
-        if (generation == 0 || offset % length != 0 || offset > client->max_size_bytes - length)
+        if (generation == 0 || (offset & (length - 1)) != 0 ||
+                offset > client->max_size_bytes - length)
                 return -EPROTO;
         *out = (struct buddyclient_range){offset, length, generation};
         return 0;

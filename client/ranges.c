@@ -22,8 +22,11 @@ static int record_granted(struct taking *taking, const struct message_ranges *ra
         int rc = granted_range(taking, ranges, i, &range);
         if (rc < 0)
                 return rc;
-        struct holding holding =
-                client_holding(taking->client, ranges->places[i], ranges->generations[i]);
+        struct holding holding = {
+                .offset = range.offset,
+                .length = range.length,
+                .generation = (uint32_t)range.generation,
+        };
         rc = holdings_add_locked(&taking->client->holdings, &holding);
         if (rc == 0)
                 taking->recorded++;
@@ -57,8 +60,12 @@ int taking_accept_ranges(void *context, const struct reply *reply) {
         if (reply->kind != REPLY_RANGES || reply->ranges.count != taking->count ||
                 record_all(taking, &reply->ranges) < 0)
                 return -EPROTO;
-        for (size_t i = 0; i < taking->count; i++)
-                granted_range(taking, &reply->ranges, i, &taking->out[i]);
+        for (size_t i = 0; i < taking->count; i++) {
+                struct holding holding = client_holding(
+                        taking->client, reply->ranges.places[i], reply->ranges.generations[i]);
+                taking->out[i] = (struct buddyclient_range){
+                        holding.offset, holding.length, holding.generation};
+        }
         return 0;
 }
 

@@ -4,6 +4,7 @@
  * or, for a session that holds by the record alone and so once, as a mark on the lease. */
 #include "pool_private.h"
 
+#include <assert.h>
 #include <errno.h>
 
 /* How a session holds a block. */
@@ -23,7 +24,9 @@ static int stake_find_locked(
         struct ledger_record record;
         spinlock_lock(stripe_of(pool, block.page));
         int r = block_state(pool, block, &record);
-        if (r == 0) {
+        if (r == 0 && !pool->leases[block.page].holds) { /* nothing of it is in the index */
+                *out = (struct stake){.holds = record.owner == session};
+        } else if (r == 0) {
                 uint32_t own = index_find_locked(pool, session, block.page, false);
                 uint32_t given = index_find_locked(pool, session, block.page, true);
                 out->head = own ? own : given;
@@ -82,6 +85,45 @@ int batch_check_locked(struct pool *pool, uint32_t session, const struct block *
         return 0;
 }
 
+/* Gives pages that lie side by side back as the few large blocks that they make up. */
+static void pages_return(struct pool *pool, uint32_t page, uint64_t count) {
+        while (count > 0) {
+                unsigned order = log2_floor(count);
+                if (page != 0 && (unsigned)__builtin_ctz(page) < order)
+                        order = (unsigned)__builtin_ctz(page);
+                int r = buddy_free(&pool->buddy, page, order);
+                assert(r == 0);
+                (void)r;
+                page += (uint32_t)order_pages(order);
+                count -= order_pages(order);
+        }
+}
+
+/* How many of freed blocks are of one order and lie side by side, from the first on. */
+static size_t freed_run(const struct pool_freed *freed, size_t count) {
+        size_t run = 1;
+        while (run < count && freed[run].freed && freed[run].order == freed[0].order &&
+                freed[run].page == freed[0].page + (run << freed[0].order))
+                run++;
+        return run;
+}
+
+/* Gives all of them back to the free sets; the pages that became free. */
+static uint64_t freed_return(struct pool *pool, const struct pool_freed *freed, size_t count) {
+        uint64_t pages = 0;
+        for (size_t i = 0, run; i < count; i += run) {
+                run = 1;
+                if (!freed[i].freed)
+                        continue;
+                run = freed_run(&freed[i], count - i);
+                atomic_fetch_sub_explicit(
+                        &pool->held[freed[i].order].blocks, run, memory_order_relaxed);
+                pages_return(pool, freed[i].page, (uint64_t)run << freed[i].order);
+                pages += (uint64_t)run << freed[i].order;
+        }
+        return pages;
+}
+
 int pool_release_many(struct pool *pool, uint32_t session, const struct block *blocks, size_t count,
         size_t *bad, uint64_t *freed_pages) {
         struct pool_freed freed[POOL_BATCH_MAX];
@@ -101,11 +143,6 @@ int pool_release_many(struct pool *pool, uint32_t session, const struct block *b
         spinlock_unlock(&holder->lock);
         if (r < 0)
                 return r;
-        uint64_t pages = 0;
-        for (size_t i = 0; i < count; i++) {
-                pool_free_block(pool, &freed[i]);
-                pages += freed[i].freed ? order_pages(freed[i].order) : 0;
-        }
-        *freed_pages = pages;
+        *freed_pages = freed_return(pool, freed, count);
         return 0;
 }

@@ -4,38 +4,14 @@
 
 #include <errno.h>
 
+#include "varint.h"
+
 #define FIELD_ID       1u
 #define FIELD_MAX      ((1u << 29) - 1)
-#define VARINT_BYTES   10u
 #define TYPE_VARINT    0u
 #define TYPE_64        1u
 #define TYPE_DELIMITED 2u
 #define TYPE_32        5u
-
-static int varint_read(const uint8_t **at, const uint8_t *end, uint64_t *out) {
-        const uint8_t *byte = *at;
-        uint64_t value = 0;
-        for (unsigned i = 0; i < VARINT_BYTES && byte < end; i++, byte++) {
-                value |= (uint64_t)(*byte & 0x7f) << (7 * i);
-                if (*byte < 0x80) {
-                        *at = byte + 1;
-                        *out = value;
-                        return 0;
-                }
-        }
-        return -EBADMSG;
-}
-
-static size_t varint_bytes(uint64_t value) {
-        return (size_t)(63 - __builtin_clzll(value | 1)) / 7 + 1;
-}
-
-static uint8_t *varint_write(uint8_t *at, uint64_t value) {
-        for (; value >= 0x80; value >>= 7)
-                *at++ = (uint8_t)(value | 0x80);
-        *at++ = (uint8_t)value;
-        return at;
-}
 
 static int bytes_skip(const uint8_t **at, const uint8_t *end, uint64_t count) {
         if (count > (size_t)(end - *at))

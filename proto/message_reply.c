@@ -10,6 +10,7 @@
 #include "envelope.h"
 #include "frame.h"
 #include "message_listing.h"
+#include "shortcut.h"
 
 #define X(name, field, number)                                                                     \
         _Static_assert((int)BUDDYD__REPLY__BODY_##name == (int)REPLY_##name,                       \
@@ -220,7 +221,8 @@ static const struct reply_row *row_of(unsigned kind) {
         return kind < REPLY_KIND_END && rows[kind].descriptor ? &rows[kind] : NULL;
 }
 
-int reply_decode(struct arena *arena, const uint8_t *message, size_t length, struct reply *out) {
+int reply_decode_protobuf(
+        struct arena *arena, const uint8_t *message, size_t length, struct reply *out) {
         struct envelope envelope;
         if (envelope_read(message, length, REPLY_KIND_END, &envelope) < 0)
                 return -EBADMSG;
@@ -240,6 +242,12 @@ int reply_decode(struct arena *arena, const uint8_t *message, size_t length, str
         }
         *out = reply;
         return 0;
+}
+
+int reply_decode(struct arena *arena, const uint8_t *message, size_t length, struct reply *out) {
+        return shortcut_read_reply(arena, message, length, out)
+                       ? 0
+                       : reply_decode_protobuf(arena, message, length, out);
 }
 
 static size_t reply_entries(const struct reply *reply) {
@@ -278,7 +286,7 @@ size_t reply_frame_bytes(const struct reply *reply) {
         return bytes < 0 ? 0 : FRAME_HEADER_BYTES + (size_t)bytes;
 }
 
-ptrdiff_t reply_encode(const struct reply *reply, uint8_t *frame, size_t size) {
+ptrdiff_t reply_encode_protobuf(const struct reply *reply, uint8_t *frame, size_t size) {
         union reply_body body;
         size_t body_bytes;
         ptrdiff_t bytes = reply_measure(reply, &body, &body_bytes);
@@ -295,4 +303,9 @@ ptrdiff_t reply_encode(const struct reply *reply, uint8_t *frame, size_t size) {
                 first += LISTING_PIECE;
         } while (first < entries);
         return (ptrdiff_t)FRAME_HEADER_BYTES + bytes;
+}
+
+ptrdiff_t reply_encode(const struct reply *reply, uint8_t *frame, size_t size) {
+        size_t bytes = shortcut_write_reply(reply, frame, size);
+        return bytes > 0 ? (ptrdiff_t)bytes : reply_encode_protobuf(reply, frame, size);
 }

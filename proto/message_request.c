@@ -8,6 +8,7 @@
 #include "buddyd.pb-c.h"
 #include "envelope.h"
 #include "frame.h"
+#include "shortcut.h"
 
 #define X(name, field, number)                                                                     \
         _Static_assert((int)BUDDYD__REQUEST__BODY_##name == (int)REQUEST_##name,                   \
@@ -268,7 +269,7 @@ const char *request_kind_name(unsigned kind) {
         return row ? row->name : "unknown";
 }
 
-int request_decode(
+int request_decode_protobuf(
         struct arena *arena, const uint8_t *message, size_t length, struct request *out) {
         struct envelope envelope;
         if (envelope_read(message, length, REQUEST_KIND_END, &envelope) < 0)
@@ -291,6 +292,13 @@ int request_decode(
         return 0;
 }
 
+int request_decode(
+        struct arena *arena, const uint8_t *message, size_t length, struct request *out) {
+        return shortcut_read_request(arena, message, length, out)
+                       ? 0
+                       : request_decode_protobuf(arena, message, length, out);
+}
+
 /* Message bytes and the body that makes them, or -EMSGSIZE. */
 static ptrdiff_t request_measure(
         const struct request *request, union request_body *body, size_t *body_bytes) {
@@ -309,7 +317,7 @@ size_t request_frame_bytes(const struct request *request) {
         return bytes < 0 ? 0 : FRAME_HEADER_BYTES + (size_t)bytes;
 }
 
-ptrdiff_t request_encode(const struct request *request, uint8_t *frame, size_t size) {
+ptrdiff_t request_encode_protobuf(const struct request *request, uint8_t *frame, size_t size) {
         union request_body body;
         size_t body_bytes;
         ptrdiff_t bytes = request_measure(request, &body, &body_bytes);
@@ -320,4 +328,9 @@ ptrdiff_t request_encode(const struct request *request, uint8_t *frame, size_t s
                 envelope_write(frame + FRAME_HEADER_BYTES, request->id, request->kind, body_bytes);
         protobuf_c_message_pack(&body.base, at);
         return (ptrdiff_t)FRAME_HEADER_BYTES + bytes;
+}
+
+ptrdiff_t request_encode(const struct request *request, uint8_t *frame, size_t size) {
+        size_t bytes = shortcut_write_request(request, frame, size);
+        return bytes > 0 ? (ptrdiff_t)bytes : request_encode_protobuf(request, frame, size);
 }

@@ -142,6 +142,28 @@ Test(pool, release_many_with_a_bad_one_changes_nothing) {
         cr_assert_eq(freed, 5);
 }
 
+Test(pool, release_many_returns_runs_of_any_shape) {
+        struct block all[64], batch[64];
+        size_t bad, count = 0;
+        uint64_t freed;
+        bool last;
+        cr_assert_eq(pool_grant_many(pool, ada, 1, 64, all), 0);
+        cr_assert_eq(pool_attach(pool, bob, all[40]), 0);
+        for (size_t i = 3; i < 61; i++) /* a run that begins and ends anywhere, with gaps */
+                if (i != 20 && i != 21 && i != 33)
+                        batch[count++] = all[i];
+        cr_assert_eq(pool_release_many(pool, ada, batch, count, &bad, &freed), 0);
+        cr_assert_eq(freed, 2 * (count - 1), "all but what bob holds");
+        cr_assert_eq(fixture_free_pages(&fixture), PAGES - 2 * (64 - count + 1));
+        fixture_check(&fixture);
+        const struct block rest[] = {
+                all[63], all[62], all[61], all[33], all[21], all[20], all[2], all[0], all[1]};
+        cr_assert_eq(pool_release_many(pool, ada, rest, 9, &bad, &freed), 0);
+        cr_assert_eq(freed, 18);
+        cr_assert_eq(pool_release(pool, bob, all[40], &last), 0);
+        cr_assert_eq(fixture_granted(&fixture, ada, 12).order, 12, "all of it merged");
+}
+
 Test(pool, a_batch_may_name_a_block_as_often_as_it_is_held) {
         struct block block = fixture_granted(&fixture, ada, 0);
         cr_assert_eq(pool_attach(pool, ada, block), 0);
