@@ -45,14 +45,16 @@
         X(HOLDS, holds, 15)                                                                        \
         X(CHECK, check, 16)                                                                        \
         X(HOLD, hold, 17)                                                                          \
-        X(UNHOLD, unhold, 18)
+        X(UNHOLD, unhold, 18)                                                                      \
+        X(CACHE, cache, 19)                                                                        \
+        X(UNCACHE, uncache, 20)
 
 enum request_kind {
         REQUEST_NONE = 0, /* unknown to this version: refused, not fatal */
 #define X(name, field, number) REQUEST_##name = number,
         REQUEST_LIST(X)
 #undef X
-                REQUEST_KIND_END = 19,
+                REQUEST_KIND_END = 21,
 };
 
 /* "HELLO" … for logs and statistics; "unknown" for anything else. */
@@ -96,6 +98,7 @@ struct request_alloc {
         bool wait;          /* count must be 1 */
         int64_t timeout_ms; /* with wait: -1 = as long as it takes */
         uint64_t waited_ms; /* with wait: before, over a connection that was lost */
+        uint32_t spare; /* so many more, if they are free; with count, MESSAGE_BATCH_MAX at most */
 };
 
 struct request_release {
@@ -135,6 +138,12 @@ struct request_unhold {
         uint64_t offset;
 };
 
+/* Has no reply. */
+struct request_uncache {
+        uint32_t order;
+        uint32_t keep; /* slots, from the first on */
+};
+
 struct request {
         uint64_t id; /* the client's choice; the reply bears it */
         enum request_kind kind;
@@ -149,7 +158,8 @@ struct request {
                 struct request_list clients, holds;
                 struct request_hold hold;
                 struct request_unhold unhold;
-                /* ping, goodbye, stats, check: no body */
+                struct request_uncache uncache;
+                /* ping, goodbye, stats, check, cache: no body */
         };
 };
 
@@ -178,7 +188,7 @@ struct reply_refused {
 
 enum descriptor_kind {
         DESCRIPTOR_SEGMENT = 1,
-        DESCRIPTOR_CACHE = 2,
+        DESCRIPTOR_PULSE = 2,
 };
 
 /* How far a session's requests came: the first `ranges` ranges of this request were done, and every request about ranges

@@ -30,6 +30,7 @@ union request_body {
         Buddyd__List list;
         Buddyd__Hold hold;
         Buddyd__Unhold unhold;
+        Buddyd__Uncache uncache;
 };
 
 struct request_row {
@@ -98,6 +99,7 @@ static int alloc_read(
                 .wait = wire->wait,
                 .timeout_ms = wire->timeout_ms,
                 .waited_ms = wire->waited_ms,
+                .spare = wire->spare,
         };
         return 0;
 }
@@ -109,6 +111,7 @@ static int alloc_write(const struct request *request, union request_body *out) {
         out->alloc.wait = request->alloc.wait;
         out->alloc.timeout_ms = request->alloc.timeout_ms;
         out->alloc.waited_ms = request->alloc.waited_ms;
+        out->alloc.spare = request->alloc.spare;
         return 0;
 }
 
@@ -240,6 +243,21 @@ static int unhold_write(const struct request *request, union request_body *out) 
         return 0;
 }
 
+static int uncache_read(
+        struct body_memory *memory, const ProtobufCMessage *body, struct request *out) {
+        (void)memory;
+        const Buddyd__Uncache *wire = (const Buddyd__Uncache *)body;
+        out->uncache = (struct request_uncache){.order = wire->order, .keep = wire->keep};
+        return 0;
+}
+
+static int uncache_write(const struct request *request, union request_body *out) {
+        out->uncache = (Buddyd__Uncache)BUDDYD__UNCACHE__INIT;
+        out->uncache.order = request->uncache.order;
+        out->uncache.keep = request->uncache.keep;
+        return 0;
+}
+
 static const struct request_row rows[REQUEST_KIND_END] = {
         [REQUEST_HELLO] = {"HELLO", &buddyd__hello__descriptor, hello_read, hello_write},
         [REQUEST_ALLOC] = {"ALLOC", &buddyd__alloc__descriptor, alloc_read, alloc_write},
@@ -258,6 +276,8 @@ static const struct request_row rows[REQUEST_KIND_END] = {
         [REQUEST_CHECK] = {"CHECK", &buddyd__empty__descriptor, empty_read, empty_write},
         [REQUEST_HOLD] = {"HOLD", &buddyd__hold__descriptor, hold_read, hold_write},
         [REQUEST_UNHOLD] = {"UNHOLD", &buddyd__unhold__descriptor, unhold_read, unhold_write},
+        [REQUEST_CACHE] = {"CACHE", &buddyd__empty__descriptor, empty_read, empty_write},
+        [REQUEST_UNCACHE] = {"UNCACHE", &buddyd__uncache__descriptor, uncache_read, uncache_write},
 };
 
 static const struct request_row *row_of(unsigned kind) {

@@ -17,6 +17,8 @@
 #define ALLOC_COUNT        TAG_NUMBER(2)
 #define ALLOC_WAIT         TAG_NUMBER(3)
 #define ALLOC_TIMEOUT      TAG_NUMBER(4)
+#define ALLOC_WAITED       TAG_NUMBER(5)
+#define ALLOC_SPARE        TAG_NUMBER(6)
 #define RANGES_PLACES      TAG_BYTES(1)
 #define RANGES_GENERATIONS TAG_BYTES(2)
 #define RELEASE_ONE_WAY    TAG_NUMBER(3)
@@ -25,7 +27,7 @@
 #define ROOM_BYTES  ((size_t)64)
 #define RANGE_BYTES (sizeof(uint64_t) + sizeof(uint32_t))
 
-_Static_assert(sizeof(struct request_alloc) == 24, "what is new in an alloc is not written here");
+_Static_assert(sizeof(struct request_alloc) == 40, "what is new in an alloc is not written here");
 _Static_assert(sizeof(struct message_ranges) == 24, "what is new in ranges is not written here");
 
 /* ---- Reading ---- */
@@ -96,11 +98,13 @@ static bool ranges_read(struct arena *arena, struct outline *body, struct messag
 }
 
 static bool alloc_read(struct outline *body, struct request *out) {
-        uint64_t length, count, wait, timeout;
+        uint64_t length, count, wait, timeout, waited, spare;
         if (!number_read(body, ALLOC_LENGTH, UINT64_MAX, &length) ||
                 !number_read(body, ALLOC_COUNT, UINT32_MAX, &count) ||
                 !number_read(body, ALLOC_WAIT, 1, &wait) ||
-                !number_read(body, ALLOC_TIMEOUT, UINT64_MAX, &timeout) || body->at != body->end)
+                !number_read(body, ALLOC_TIMEOUT, UINT64_MAX, &timeout) ||
+                !number_read(body, ALLOC_WAITED, UINT64_MAX, &waited) ||
+                !number_read(body, ALLOC_SPARE, UINT32_MAX, &spare) || body->at != body->end)
                 return false;
         out->id = body->id;
         out->kind = REQUEST_ALLOC;
@@ -109,6 +113,8 @@ static bool alloc_read(struct outline *body, struct request *out) {
                 .count = (uint32_t)count,
                 .wait = wait != 0,
                 .timeout_ms = (int64_t)(timeout >> 1 ^ -(timeout & 1)),
+                .waited_ms = waited,
+                .spare = (uint32_t)spare,
         };
         return true;
 }
@@ -200,6 +206,8 @@ static size_t alloc_write(const struct request *request, uint8_t *frame) {
         at = number_write(at, ALLOC_COUNT, alloc->count);
         at = number_write(at, ALLOC_WAIT, alloc->wait);
         at = number_write(at, ALLOC_TIMEOUT, timeout << 1 ^ -(timeout >> 63));
+        at = number_write(at, ALLOC_WAITED, alloc->waited_ms);
+        at = number_write(at, ALLOC_SPARE, alloc->spare);
         body[-1] = (uint8_t)(at - body);
         return frame_finish(frame, at);
 }

@@ -17,7 +17,7 @@ static struct reply_order orders[MESSAGE_ORDERS_MAX];
 static struct reply_client clients[MESSAGE_ENTRIES_MAX];
 static struct reply_hold holds[MESSAGE_ENTRIES_MAX];
 static const uint32_t descriptors[MESSAGE_DESCRIPTORS_MAX] = {
-        DESCRIPTOR_SEGMENT, DESCRIPTOR_CACHE, 3, 77, UINT32_MAX, 0, 1, 2};
+        DESCRIPTOR_SEGMENT, DESCRIPTOR_PULSE, 3, 77, UINT32_MAX, 0, 1, 2};
 
 static void fill_arrays(void) {
         for (uint32_t i = 0; i < MESSAGE_BATCH_MAX; i++) {
@@ -57,7 +57,7 @@ static const struct request requests[] = {
         {.id = 0, .kind = REQUEST_HELLO, .hello = {.pool = "", .name = ""}},
         {.id = UINT64_MAX,
                 .kind = REQUEST_ALLOC,
-                .alloc = {UINT64_MAX, UINT32_MAX, true, -1, UINT64_MAX}},
+                .alloc = {UINT64_MAX, UINT32_MAX, true, -1, UINT64_MAX, UINT32_MAX}},
         {.id = 3, .kind = REQUEST_ALLOC, .alloc = {4096, 1, false, INT64_MIN}},
         {.id = 4, .kind = REQUEST_ALLOC, .alloc = {0, 0, true, INT64_MAX}},
         {.id = 127, .kind = REQUEST_RELEASE, .release = {RANGES(1), false}},
@@ -79,6 +79,8 @@ static const struct request requests[] = {
         {.id = 18, .kind = REQUEST_CHECK},
         {.id = 19, .kind = REQUEST_HOLD, .hold = {1u << 30}},
         {.id = 20, .kind = REQUEST_UNHOLD, .unhold = {UINT64_MAX}},
+        {.id = 21, .kind = REQUEST_CACHE},
+        {.id = 22, .kind = REQUEST_UNCACHE, .uncache = {UINT32_MAX, 7}},
 };
 
 static const struct reply replies[] = {

@@ -55,7 +55,7 @@ bool requests_equal(const struct request *a, const struct request *b) {
                 return a->alloc.length == b->alloc.length && a->alloc.count == b->alloc.count &&
                        a->alloc.wait == b->alloc.wait &&
                        a->alloc.timeout_ms == b->alloc.timeout_ms &&
-                       a->alloc.waited_ms == b->alloc.waited_ms;
+                       a->alloc.waited_ms == b->alloc.waited_ms && a->alloc.spare == b->alloc.spare;
         case REQUEST_RELEASE:
                 return ranges_equal(&a->release.ranges, &b->release.ranges) &&
                        a->release.one_way == b->release.one_way;
@@ -78,6 +78,8 @@ bool requests_equal(const struct request *a, const struct request *b) {
                 return list_equal(&a->holds, &b->holds);
         case REQUEST_HOLD:
                 return a->hold.length == b->hold.length;
+        case REQUEST_UNCACHE:
+                return a->uncache.order == b->uncache.order && a->uncache.keep == b->uncache.keep;
         case REQUEST_UNHOLD:
                 return a->unhold.offset == b->unhold.offset;
         default:
