@@ -72,7 +72,9 @@ int buddyclient_set_name(struct buddyclient *client, const char *name);
 /* A read-only client maps the segment read-only; it may attach, look up and release, not alloc. */
 int buddyclient_set_read_only(struct buddyclient *client, bool read_only);
 
-/* Bytes of returned ranges that may be kept for the next request; 0 turns the cache off. */
+/* Bytes of returned ranges that may be kept for the next alloc, which then makes no system call: 1 MiB unless set, at most 1/64
+ * of the pool; 0 turns the cache off. Ranges of 1 MiB and more are not kept. What is kept is nobody's: the daemon takes it as
+ * soon as somebody needs it. */
 int buddyclient_set_cache_bytes(struct buddyclient *client, uint64_t bytes);
 
 /* How long connect and each request may take, and how long the daemon may be away, counted from when

@@ -442,6 +442,18 @@ int channel_call(struct channel *channel, struct request *request, struct call *
         return call->result;
 }
 
+void channel_post(struct channel *channel, struct request *request) {
+        bool sent;
+        pthread_mutex_lock(&channel->lock);
+        if (channel->state == CHANNEL_OPEN && !channel->sending) {
+                channel->sending = true;
+                request->id = ++channel->last_id;
+                send_locked(channel, request, deadline_after(OWED_SEND_MS), &sent);
+                hand_on(channel);
+        }
+        pthread_mutex_unlock(&channel->lock);
+}
+
 void channel_owe(struct channel *channel, const struct batch *batch) {
         struct message_ranges ranges = batch_ranges(batch);
         pthread_mutex_lock(&channel->lock);

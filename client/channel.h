@@ -113,6 +113,9 @@ void channel_deinit(struct channel *channel, bool inherited);
  * After -ENOTCONN call->sent tells whether the daemon may have seen it. */
 int channel_call(struct channel *channel, struct request *request, struct call *call);
 
+/* Sends a request that has no reply, if that can be done at once. */
+void channel_post(struct channel *channel, struct request *request);
+
 /* Returns ranges later, which a call could not: the table counts them until then. */
 void channel_owe(struct channel *channel, const struct batch *batch);
 

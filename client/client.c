@@ -9,7 +9,7 @@
 #include "deadline.h"
 
 #define TIMEOUT_MS_DEFAULT  5000
-#define CACHE_BYTES_DEFAULT (UINT64_C(4) << 20)
+#define CACHE_BYTES_DEFAULT (UINT64_C(1) << 20)
 
 static bool is_control(char c) {
         return (unsigned char)c < 0x20 || c == 0x7f;
@@ -163,6 +163,38 @@ uint32_t buddyclient_id(struct buddyclient *client) {
         return client ? client->session : 0;
 }
 
+/* ---- The cache ---- */
+
+void client_uncache(struct buddyclient *client, unsigned order, unsigned keep) {
+        struct request request = {
+                .kind = REQUEST_UNCACHE, .uncache = {.order = order, .keep = keep}};
+        channel_post(&client->channel, &request);
+}
+
+int client_leave_cache(struct buddyclient *client, const struct buddyclient_range *range) {
+        uint64_t word;
+        struct holding holding = {range->offset, range->length, (uint32_t)range->generation, 0};
+        if (!client->cache.area)
+                return 0;
+        for (;;) {
+                enum cache_verdict verdict = cache_judge(&client->cache, range, &word);
+                if (verdict == CACHE_STALE)
+                        return client_refuse_range(client, range, -ESTALE);
+                if (verdict == CACHE_UNKNOWN || !(word & CACHE_COUNTED))
+                        return 0;
+                if (holdings_reserve(&client->holdings, 1) < 0)
+                        return client_refuse(client, -ENOMEM, "no memory left in this process");
+                holdings_lock(&client->holdings);
+                bool left = cache_leave(&client->cache, range, word);
+                bool added = left && holdings_add_locked(&client->holdings, &holding) == 0;
+                holdings_unlock(&client->holdings);
+                if (!added)
+                        holdings_unreserve(&client->holdings, 1);
+                if (left)
+                        return 0;
+        }
+}
+
 /* ---- The end ---- */
 
 static int accept_done(void *context, const struct reply *reply) {
@@ -187,6 +219,7 @@ void buddyclient_destroy(struct buddyclient *client) {
                         say_goodbye(client);
                 channel_deinit(&client->channel, !mine);
                 mapping_deinit(&client->mapping);
+                cache_deinit(&client->cache);
                 roll_deinit(&client->roll);
         }
         client_forget_detail(client);

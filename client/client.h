@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "buddyclient.h"
+#include "cache.h"
 #include "channel.h"
 #include "holdings.h"
 #include "mapping.h"
@@ -35,6 +36,7 @@ struct buddyclient {
         bool connected;
         struct channel channel;
         struct mapping mapping;
+        struct cache cache;
         uint32_t session;
         uint8_t token[MESSAGE_TOKEN_BYTES];
         uint64_t page_bytes;
@@ -76,6 +78,13 @@ int client_range(const struct buddyclient *client, uint64_t place, uint32_t gene
 /* A range that the wire names (and that was checked) as the table has it. */
 struct holding client_holding(
         const struct buddyclient *client, uint64_t place, uint32_t generation);
+
+/* Has the daemon take what is in an order's slots from `keep` on; nobody waits for it. */
+void client_uncache(struct buddyclient *client, unsigned order, unsigned keep);
+
+/* Before a request that drops a hold of this range: the table is what counts that hold. -ESTALE: it was returned since it had this
+ * name; -ENOMEM. Refused with words. */
+int client_leave_cache(struct buddyclient *client, const struct buddyclient_range *range);
 
 /* Drops one hold of each from the table, of those that the table knows. */
 void client_forget(struct buddyclient *client, const struct message_ranges *ranges);

@@ -88,14 +88,13 @@ static int check_held(
         return rc;
 }
 
-int buddyclient_release_many(
+/* By requests: of the daemon's or of several tables' knowledge. */
+static int release_by_requests(
         struct buddyclient *client, const struct buddyclient_range *ranges, size_t count) {
-        int rc = client_usable(client);
-        if (rc < 0 || count == 0)
-                return rc;
-        if (!ranges)
-                return client_refuse(client, -EINVAL, "no range");
-        if (count > MESSAGE_BATCH_MAX)
+        int rc = 0;
+        for (size_t i = 0; rc == 0 && i < count; i++)
+                rc = client_leave_cache(client, &ranges[i]);
+        if (rc == 0 && count > MESSAGE_BATCH_MAX)
                 rc = check_held(client, ranges, count);
         for (size_t done = 0, size; rc == 0 && done < count; done += size) {
                 struct batch batch;
@@ -109,6 +108,117 @@ int buddyclient_release_many(
         return rc;
 }
 
+/* ---- Into the cache ---- */
+
+/* A claimed range that found no room, or is wanted elsewhere, goes back as any other. */
+static int put_or_release(struct buddyclient *client, const struct buddyclient_range *range) {
+        bool full = false;
+        bool put = cache_put(&client->cache, range, &full);
+        unsigned order = cache_order(&client->cache, range->length);
+        unsigned keep = cache_keep(&client->cache, order);
+        if (full && put && keep > 1)
+                client_uncache(client, order, keep);
+        if (put)
+                return 0;
+        cache_unclaim(&client->cache, range);
+        return release_by_requests(client, range, 1);
+}
+
+/* 1: it goes by a request. */
+static int release_cached(struct buddyclient *client, const struct buddyclient_range *range) {
+        struct cache *cache = &client->cache;
+        uint64_t word;
+        for (;;) {
+                switch (cache_judge(cache, range, &word)) {
+                case CACHE_STALE:
+                        return client_refuse_range(client, range, -ESTALE);
+                case CACHE_MINE:
+                        break;
+                default:
+                        return 1;
+                }
+                if (!cache_is_open(cache) || range->generation >> CACHE_USE_SHIFT == CACHE_USE_MAX)
+                        return 1;
+                if (cache_claim(cache, range, word))
+                        return put_or_release(client, range);
+        }
+}
+
+/* Which of many are to be put into slots: claimed, all or none. What is not the cache's is moved to the front of rest. */
+struct sorting {
+        struct buddyclient_range *mine, *rest; /* owned; count each */
+        size_t mine_count, rest_count;
+};
+
+static int sort_one(struct buddyclient *client, const struct buddyclient_range *range,
+        struct sorting *sorting) {
+        uint64_t word;
+        enum cache_verdict verdict = cache_judge(&client->cache, range, &word);
+        if (verdict == CACHE_STALE)
+                return client_refuse_range(client, range, -ESTALE);
+        if (verdict == CACHE_MINE && cache_is_open(&client->cache) &&
+                cache_claim(&client->cache, range, word))
+                sorting->mine[sorting->mine_count++] = *range;
+        else
+                sorting->rest[sorting->rest_count++] = *range;
+        return 0;
+}
+
+/* What is claimed cannot be refused any more, so the others go first. */
+static int release_sorted(struct buddyclient *client, const struct buddyclient_range *ranges,
+        size_t count, struct sorting *sorting) {
+        int rc = 0;
+        for (size_t i = 0; rc == 0 && i < count; i++)
+                rc = sort_one(client, &ranges[i], sorting);
+        if (rc == 0 && sorting->rest_count > 0)
+                rc = release_by_requests(client, sorting->rest, sorting->rest_count);
+        size_t left = 0;
+        for (size_t i = 0; i < sorting->mine_count; i++) {
+                const struct buddyclient_range *range = &sorting->mine[i];
+                bool full = false;
+                if (rc == 0 && cache_put(&client->cache, range, &full))
+                        continue;
+                cache_unclaim(&client->cache, range);
+                sorting->rest[left++] = *range;
+        }
+        return rc < 0 || left == 0 ? rc : release_by_requests(client, sorting->rest, left);
+}
+
+static int release_many(
+        struct buddyclient *client, const struct buddyclient_range *ranges, size_t count) {
+        if (!client->cache.area)
+                return release_by_requests(client, ranges, count);
+        struct sorting sorting = {
+                .mine = calloc(count, sizeof(*ranges)),
+                .rest = calloc(count, sizeof(*ranges)),
+        };
+        int rc = sorting.mine && sorting.rest
+                         ? release_sorted(client, ranges, count, &sorting)
+                         : client_refuse(client, -ENOMEM, "no memory left in this process");
+        free(sorting.mine);
+        free(sorting.rest);
+        return rc;
+}
+
+int buddyclient_release_many(
+        struct buddyclient *client, const struct buddyclient_range *ranges, size_t count) {
+        int rc = client_usable(client);
+        if (rc < 0 || count == 0)
+                return rc;
+        if (!ranges)
+                return client_refuse(client, -EINVAL, "no range");
+        return count == 1 ? buddyclient_release(client, ranges)
+                          : release_many(client, ranges, count);
+}
+
 int buddyclient_release(struct buddyclient *client, const struct buddyclient_range *range) {
-        return buddyclient_release_many(client, range, 1);
+        if (client && range && process_mark_is_mine(&client->mark) && client->cache.area) {
+                int rc = release_cached(client, range);
+                if (rc <= 0)
+                        return rc;
+        }
+        int rc = client_usable(client);
+        if (rc == 0 && !range)
+                rc = client_refuse(client, -EINVAL, "no range");
+        return rc == 0 ? release_by_requests(client, range, 1) : rc;
 }

@@ -9,6 +9,7 @@
 #include "stream.h"
 
 #define HELLO_REQUEST_ID   1u
+#define CACHE_REQUEST_ID   2u
 #define HELLO_DETAIL_BYTES 256u
 
 struct hello_answer {

@@ -12,7 +12,7 @@ static bool is_power_of_two(uint64_t value) {
 int client_place(const struct buddyclient *client, const struct buddyclient_range *range,
         uint64_t *place, uint32_t *generation) {
         if (!is_power_of_two(range->length) || range->length < client->page_bytes ||
-                (range->offset & PLACE_ORDER_MASK) != 0 || range->generation > UINT32_MAX)
+                (range->offset & PLACE_ORDER_MASK) != 0 || range->generation >> 56 != 0)
                 return -EINVAL;
         unsigned order =
                 (unsigned)(__builtin_ctzll(range->length) - __builtin_ctzll(client->page_bytes));

@@ -1,6 +1,7 @@
 /* Taking ranges. The daemon decides; what is refused here is only what could not be asked, or what
  * it would refuse in the same way. */
 #include <errno.h>
+#include <string.h>
 
 #include "taking.h"
 
@@ -16,12 +17,20 @@ static int granted_range(const struct taking *taking, const struct message_range
                        : -EPROTO;
 }
 
+/* Whether the cache counts it. */
+static bool is_cached(const struct taking *taking, const struct buddyclient_range *range) {
+        return taking->granted && cache_serves(&taking->client->cache, range->length) &&
+               range->generation <= CACHE_GENERATION_MAX;
+}
+
 /* The holdings' lock is held. */
 static int record_granted(struct taking *taking, const struct message_ranges *ranges, size_t i) {
         struct buddyclient_range range;
         int rc = granted_range(taking, ranges, i, &range);
         if (rc < 0)
                 return rc;
+        if (is_cached(taking, &range))
+                return 0;
         struct holding holding = {
                 .offset = range.offset,
                 .length = range.length,
@@ -54,19 +63,42 @@ static int record_all(struct taking *taking, const struct message_ranges *ranges
         return rc;
 }
 
+static struct buddyclient_range range_of(
+        const struct buddyclient *client, const struct message_ranges *ranges, size_t i) {
+        struct holding holding = client_holding(client, ranges->places[i], ranges->generations[i]);
+        return (struct buddyclient_range){holding.offset, holding.length, holding.generation};
+}
+
+/* What there is no room for goes back; the channel's lock is held. Without memory for that it stays ours, unused, until the end
+ * or the next time that the connection is made. */
+static int keep_spares(struct taking *taking, const struct message_ranges *ranges) {
+        struct buddyclient *client = taking->client;
+        struct buddyclient_range spare;
+        for (size_t i = taking->count; i < ranges->count; i++) {
+                if (granted_range(taking, ranges, i, &spare) < 0)
+                        return -EPROTO;
+                if (cache_keep_spare(&client->cache, &spare))
+                        continue;
+                late_owe_copy(&client->channel.late,
+                        &(struct message_ranges){&ranges->places[i], &ranges->generations[i], 1},
+                        false);
+        }
+        return 0;
+}
+
 /* Writes the outputs only when nothing can fail any more. */
 int taking_accept_ranges(void *context, const struct reply *reply) {
         struct taking *taking = context;
-        if (reply->kind != REPLY_RANGES || reply->ranges.count != taking->count ||
-                record_all(taking, &reply->ranges) < 0)
+        const struct message_ranges *ranges = &reply->ranges;
+        if (reply->kind != REPLY_RANGES || ranges->count < taking->count ||
+                ranges->count - taking->count > taking->spare_max || record_all(taking, ranges) < 0)
                 return -EPROTO;
         for (size_t i = 0; i < taking->count; i++) {
-                struct holding holding = client_holding(
-                        taking->client, reply->ranges.places[i], reply->ranges.generations[i]);
-                taking->out[i] = (struct buddyclient_range){
-                        holding.offset, holding.length, holding.generation};
+                taking->out[i] = range_of(taking->client, ranges, i);
+                if (is_cached(taking, &taking->out[i]))
+                        cache_note_granted(&taking->client->cache, &taking->out[i]);
         }
-        return 0;
+        return keep_spares(taking, ranges);
 }
 
 int taking_accept_done(void *context, const struct reply *reply) {
@@ -89,10 +121,30 @@ int taking_exchange(struct taking *taking, struct request *request, call_accept 
 
 static int alloc_ranges(struct buddyclient *client, const struct request_alloc *alloc,
         struct buddyclient_range *out) {
-        struct taking taking = {
-                .client = client, .length = alloc->length, .count = alloc->count, .out = out};
+        struct taking taking = {.client = client,
+                .length = alloc->length,
+                .count = alloc->count,
+                .spare_max = alloc->spare,
+                .granted = true,
+                .out = out};
         struct request request = {.kind = REQUEST_ALLOC, .alloc = *alloc};
         return taking_exchange(&taking, &request, taking_accept_ranges);
+}
+
+/* One range, and some more for the next times. */
+static int alloc_and_refill(
+        struct buddyclient *client, uint64_t length, struct buddyclient_range *out) {
+        struct cache *cache = &client->cache;
+        unsigned order = cache_order(cache, length);
+        int emptied;
+        struct request_alloc alloc = {
+                .length = length, .count = 1, .spare = cache_missed(cache, order, &emptied)};
+        if (emptied >= 0)
+                client_uncache(client, (unsigned)emptied, 0);
+        int rc = alloc_ranges(client, &alloc, out);
+        if (alloc.spare > 0)
+                cache_refilled(cache, order);
+        return rc;
 }
 
 /* What the daemon would refuse in any case. */
@@ -109,6 +161,13 @@ static int check_taking(
 }
 
 int buddyclient_alloc(struct buddyclient *client, uint64_t length, struct buddyclient_range *out) {
+        if (client && out && process_mark_is_mine(&client->mark) &&
+                cache_serves(&client->cache, length)) {
+                if (cache_take(&client->cache, length, out))
+                        return 0;
+                if (cache_is_open(&client->cache))
+                        return alloc_and_refill(client, length, out);
+        }
         int rc = check_taking(client, length, out);
         if (rc < 0)
                 return rc;
@@ -128,6 +187,24 @@ int buddyclient_alloc_wait(struct buddyclient *client, uint64_t length, int time
         return alloc_ranges(client, &alloc, out);
 }
 
+/* All out of the cache, or none. */
+static bool take_many(
+        struct buddyclient *client, uint64_t length, size_t count, struct buddyclient_range *out) {
+        struct cache *cache = &client->cache;
+        struct buddyclient_range taken[CACHE_SLOTS];
+        size_t had = 0;
+        if (count > CACHE_SLOTS)
+                return false;
+        while (had < count && cache_take(cache, length, &taken[had]))
+                had++;
+        if (had == count) {
+                memcpy(out, taken, count * sizeof(*taken));
+                return true;
+        }
+        buddyclient_release_many(client, taken, had);
+        return false;
+}
+
 int buddyclient_alloc_many(
         struct buddyclient *client, uint64_t length, size_t count, struct buddyclient_range *out) {
         int rc = check_taking(client, length, out);
@@ -136,6 +213,8 @@ int buddyclient_alloc_many(
         if (count == 0 || count > MESSAGE_BATCH_MAX)
                 return client_refuse(client, -EINVAL,
                         "%zu ranges in one request: 1 to %u can be had", count, MESSAGE_BATCH_MAX);
+        if (cache_serves(&client->cache, length) && take_many(client, length, count, out))
+                return 0;
         struct request_alloc alloc = {.length = length, .count = (uint32_t)count};
         return alloc_ranges(client, &alloc, out);
 }

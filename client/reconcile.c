@@ -166,7 +166,7 @@ bool reconcile_by_count(struct buddyclient *client, uint64_t granted_ranges) {
         for (const struct owed *owed = client->channel.late.owed; owed; owed = owed->next)
                 if (!owed->counted)
                         return false;
-        if (holdings_holds(&client->holdings) != granted_ranges)
+        if (holdings_holds(&client->holdings) + cache_counted(&client->cache) != granted_ranges)
                 return false;
         no_alloc_happened(&client->channel);
         return true;
@@ -202,6 +202,20 @@ static int enter_owed(struct buddyclient *client, struct roll *roll) {
                 }
         }
         return 0;
+}
+
+/* What the words of the cache count, of what the daemon lists; and none else, from here on. */
+static void enter_cached(struct buddyclient *client, struct roll *roll) {
+        uint64_t counted = 0;
+        for (size_t i = 0; i < roll->slot_count; i++) {
+                struct roll_entry *entry = &roll->slots[i];
+                struct buddyclient_range range = {entry->offset, entry->length, entry->generation};
+                if (!entry->used || entry->granted == 0 || !cache_counts(&client->cache, &range))
+                        continue;
+                entry->known++;
+                counted++;
+        }
+        cache_set_counted(&client->cache, counted);
 }
 
 static uint32_t surplus_of(const struct roll_entry *entry) {
@@ -283,6 +297,8 @@ int reconcile_granted(struct buddyclient *client, struct roll *roll) {
         int rc = enter_known(client, roll);
         if (rc == 0)
                 rc = enter_owed(client, roll);
+        if (rc == 0)
+                enter_cached(client, roll);
         if (rc == 0)
                 rc = make_room(count_surplus(roll), &room);
         if (rc < 0)

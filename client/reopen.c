@@ -142,7 +142,12 @@ static int reopen(void *context, int64_t deadline, char detail[CALL_DETAIL_BYTES
         if (dial(client->socket_path, deadline, &fd, detail) < 0)
                 return -EAGAIN;
         stream_reopen(&client->channel.stream, fd);
-        return say_hello(client, deadline, detail);
+        int rc = say_hello(client, deadline, detail);
+        if (rc < 0 || !client->cache.area)
+                return rc;
+        rc = cache_hand_over(
+                &client->cache, &client->channel.stream, ++client->channel.last_id, deadline);
+        return rc < 0 ? fail(detail, -EAGAIN, "the daemon does not take the cache back") : 0;
 }
 
 static int list(void *context, int64_t deadline, char detail[CALL_DETAIL_BYTES]) {

@@ -106,6 +106,9 @@ int buddyclient_give_many(
                 return client_refuse(client, -EINVAL,
                         "%zu ranges in one request: 1 to %u can be given", ranges ? count : 0,
                         MESSAGE_BATCH_MAX);
+        for (size_t i = 0; i < count; i++)
+                if ((rc = client_leave_cache(client, &ranges[i])) < 0)
+                        return rc;
         struct batch batch;
         rc = batch_init(&batch, client, ranges, count);
         if (rc < 0)

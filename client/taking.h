@@ -8,6 +8,8 @@ struct taking {
         struct buddyclient *client;
         uint64_t length; /* of each range, at least */
         size_t count;
+        size_t spare_max; /* so many more may come, for the cache */
+        bool granted;     /* by an alloc: the cache may count them, instead of the table */
         struct buddyclient_range *out;
         struct batch *batch; /* of an attach, instead of out */
         size_t recorded;     /* reservations of holdings that were used up */

@@ -134,6 +134,18 @@ int pool_release(struct pool *pool, uint32_t session, struct block block, bool *
 int pool_release_many(struct pool *pool, uint32_t session, const struct block *blocks, size_t count,
         size_t *bad, uint64_t *freed_pages);
 
+/* Whose record a live block's is: a session, or 0 if it is nobody's, or no such block lives. It may change at any time. */
+uint32_t pool_owner(struct pool *pool, struct block block);
+
+/* Takes the owner's hold of a block from a session that does not use it; not a step of a request of its. -EINVAL, -ESTALE: the
+ * record is not this session's. */
+int pool_take_back(struct pool *pool, uint32_t session, struct block block, bool *freed);
+
+/* Calls found for each block whose record is this session's and that others hold, too. With the session's lock held:
+ * found may call nothing here. */
+void pool_each_shared(struct pool *pool, uint32_t session,
+        void (*found)(void *context, struct block block), void *context);
+
 /* ---- Sharing ---- */
 
 /* One more hold for this session on a live block. -EINVAL, -ESTALE as above; -ENOSPC: the hold table is full. */

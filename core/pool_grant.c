@@ -134,7 +134,7 @@ void block_free_if_dead_locked(
 }
 
 /* Drops the owner's hold: the record goes to nobody while others hold the block, else it is free with one store. */
-static void owner_drop_locked(
+void owner_drop_locked(
         struct pool *pool, uint32_t session, struct block block, struct pool_freed *freed) {
         lease_unlink_locked(pool, session, block.page, block.order);
         if (pool->leases[block.page].holds)

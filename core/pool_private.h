@@ -138,6 +138,8 @@ bool session_holds_locked(
         struct pool *pool, uint32_t session, uint32_t page, struct ledger_record record);
 void block_free_if_dead_locked(
         struct pool *pool, struct block block, uint32_t owner, struct pool_freed *freed);
+void owner_drop_locked(
+        struct pool *pool, uint32_t session, struct block block, struct pool_freed *freed);
 void hold_drop_locked(
         struct pool *pool, uint32_t session, struct block block, struct pool_freed *freed);
 void pool_free_block(struct pool *pool, const struct pool_freed *freed);

@@ -64,6 +64,8 @@ void connection_close(struct connection *connection, const char *reason) {
         connection_detach(connection);
         connection_drop_session(connection);
         close(connection->fd);
+        if (connection->passed >= 0)
+                close(connection->passed);
         peer_deinit(&connection->peer);
         free(connection->input);
 }
@@ -339,13 +341,38 @@ static void connection_run(struct connection *connection, size_t length) {
                 connection_hand_over(connection);
 }
 
+/* Takes one descriptor, the last that comes; the kernel drops what there is no room for. */
+static ssize_t connection_receive_passed(struct connection *connection, void *bytes) {
+        union {
+                struct cmsghdr align;
+                char bytes[CMSG_SPACE(sizeof(int))];
+        } control;
+        struct iovec room = {bytes, WORKER_RECEIVE_BYTES};
+        struct msghdr header = {
+                .msg_iov = &room,
+                .msg_iovlen = 1,
+                .msg_control = control.bytes,
+                .msg_controllen = sizeof(control.bytes),
+        };
+        ssize_t length = recvmsg(connection->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        const struct cmsghdr *came = length > 0 ? CMSG_FIRSTHDR(&header) : NULL;
+        if (!came || came->cmsg_level != SOL_SOCKET || came->cmsg_type != SCM_RIGHTS)
+                return length;
+        if (connection->passed >= 0)
+                close(connection->passed);
+        memcpy(&connection->passed, CMSG_DATA(came), sizeof(int));
+        return length;
+}
+
 /* One receive, and a turn with what it brought. Bytes received; 0: none, and at the end of the stream it
  * is closed. */
 static size_t connection_receive(struct connection *connection) {
         struct worker *worker = connection->worker;
         size_t kept = connection_unkeep(connection);
-        ssize_t length =
-                recv(connection->fd, worker->input + kept, WORKER_RECEIVE_BYTES, MSG_DONTWAIT);
+        ssize_t length = connection->expects_cache
+                                 ? connection_receive_passed(connection, worker->input + kept)
+                                 : recv(connection->fd, worker->input + kept, WORKER_RECEIVE_BYTES,
+                                           MSG_DONTWAIT);
         if (length <= 0) {
                 if (length == 0 || (errno != EAGAIN && errno != EINTR))
                         connection_close(connection, NULL);
@@ -420,6 +447,7 @@ int connection_new(struct worker *worker, const struct arrival *arrival) {
                 .worker = worker,
                 .peer = arrival->peer,
                 .fd = arrival->fd,
+                .passed = -1,
                 .input = arrival->input,
                 .input_bytes = arrival->input_bytes,
                 .accepted_ms = uv_now(&worker->loop),

@@ -36,6 +36,8 @@ struct connection {
         int fd;
         enum connection_state state;
         int events;                 /* that the socket is polled for */
+        bool expects_cache;         /* a descriptor may come */
+        int passed;                 /* that came; owned; -1: none */
         bool must_tell;             /* no request is run until every reply is in the socket */
         struct served_pool *served; /* after hello */
         struct session *session;    /* owned; NULL before hello, after goodbye, for an observer */

@@ -29,6 +29,8 @@ static const struct dispatch_row dispatch_rows[REQUEST_KIND_END] = {
         [REQUEST_HOLDS] = {"holds", NEEDS_POOL, handle_holds},
         [REQUEST_CHECK] = {"check", NEEDS_POOL, handle_check},
         [REQUEST_HOLD] = {"hold", NEEDS_POOL, handle_hold},
+        [REQUEST_CACHE] = {"cache", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE, handle_cache},
+        [REQUEST_UNCACHE] = {"uncache", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE, handle_uncache},
         [REQUEST_UNHOLD] = {"unhold", NEEDS_POOL, handle_unhold},
 };
 
@@ -95,7 +97,8 @@ static enum status dispatch_serve(struct call *call) {
 
 static void dispatch_reply(struct call *call, enum status status) {
         const struct request *request = call->request;
-        if (request->kind == REQUEST_RELEASE && request->release.one_way)
+        if ((request->kind == REQUEST_RELEASE && request->release.one_way) ||
+                request->kind == REQUEST_UNCACHE)
                 return;
         if (status != STATUS_OK) {
                 call->reply.kind = REPLY_REFUSED;

@@ -26,7 +26,12 @@ static void stats_sizes(
         stats->size_bytes = totals->managed_pages * page;
         stats->capacity_bytes = pool_pages_max(served->pool) * page;
         stats->free_bytes = totals->free_pages * page;
-        stats->held_bytes = stats->size_bytes - stats->free_bytes;
+        uint64_t granted_bytes = stats->size_bytes - stats->free_bytes;
+        struct cache_figures cached;
+        cache_count_all(served, &cached);
+        stats->cached_bytes = cached.bytes < granted_bytes ? cached.bytes : granted_bytes;
+        stats->held_bytes = granted_bytes - stats->cached_bytes;
+        stats->cache_hits_total = cached.hits;
         stats->largest_free_bytes =
                 totals->largest_free_order < 0 ? 0 : page << (unsigned)totals->largest_free_order;
         stats->resident_bytes = store_resident_bytes(served->store);
@@ -94,6 +99,10 @@ static struct reply_client client_entry(
         struct served_pool *served, const struct pool_session_info *info, uint64_t now_s) {
         const struct presence *presence = served_pool_presence(served, info->session);
         uint64_t since_s = atomic_load_explicit(&presence->connected_since_s, memory_order_relaxed);
+        struct cache_figures cached;
+        cache_count(served, info->session, &cached);
+        if (cached.bytes > info->held_bytes)
+                cached.bytes = info->held_bytes;
         return (struct reply_client){
                 .session = info->session,
                 .name = info->identity.name,
@@ -101,7 +110,8 @@ static struct reply_client client_entry(
                 .uid = info->identity.uid,
                 .connected = since_s != 0,
                 .read_only = info->identity.read_only,
-                .held_bytes = info->held_bytes,
+                .held_bytes = info->held_bytes - cached.bytes,
+                .cached_bytes = cached.bytes,
                 .held_ranges = info->held_ranges,
                 .waiting = atomic_load_explicit(&presence->waiting, memory_order_relaxed),
                 .connected_seconds = since_s != 0 && now_s + 1 > since_s ? now_s + 1 - since_s : 0,

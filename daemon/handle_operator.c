@@ -27,7 +27,7 @@ enum status handle_hold(struct call *call) {
                 status = call_order(call, length, &order);
         if (status != STATUS_OK)
                 return status;
-        int error = pool_grant(served->pool, SESSION_OPERATOR, order, &block);
+        int error = cache_grant(served, SESSION_OPERATOR, order, 1, &block);
         if (error)
                 return call_refuse_grant(call, error, order, 1);
         statistics_grant(

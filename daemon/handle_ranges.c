@@ -29,8 +29,10 @@ enum status call_order(struct call *call, uint64_t length, unsigned *order) {
 }
 
 enum status call_block(struct call *call, const struct message_range *range, struct block *out) {
-        int error = pool_block_at(
-                call->served->pool, range->offset, range->length, range->generation, out);
+        /* The upper half is the use of a range that its holder keeps in a cache. */
+        uint64_t generation = range->generation >> 56 ? UINT64_MAX : (uint32_t)range->generation;
+        int error =
+                pool_block_at(call->served->pool, range->offset, range->length, generation, out);
         if (error)
                 return call_refuse(call, STATUS_INVALID,
                         "offset %" PRIu64 ", length %" PRIu64 " is no range of this pool",
@@ -116,13 +118,19 @@ static void alloc_count(struct call *call, unsigned order, size_t count) {
 
 static enum status alloc_at_once(struct call *call, unsigned order, size_t count) {
         struct block *blocks = call->worker->scratch->blocks;
-        struct pool *pool = call->served->pool;
-        int error = count == 1 ? pool_grant(pool, call->session->id, order, blocks)
-                               : pool_grant_many(pool, call->session->id, order, count, blocks);
+        size_t granted = count + call->request->alloc.spare;
+        int error = -ENOMEM;
+        if (granted > count && waiters_count(&call->served->waiters) == 0)
+                error = pool_grant_many(
+                        call->served->pool, call->session->id, order, granted, blocks);
+        if (error) {
+                granted = count;
+                error = cache_grant(call->served, call->session->id, order, count, blocks);
+        }
         if (error)
                 return call_refuse_grant(call, error, order, count);
         alloc_count(call, order, count);
-        call_reply_blocks(call, blocks, count);
+        call_reply_blocks(call, blocks, granted);
         return STATUS_OK;
 }
 
@@ -149,7 +157,7 @@ static int alloc_grant_or_queue(struct call *call, unsigned order, struct block 
         /* With nobody in line this alloc is the head of its own; and one that does not wait at all
          * takes what is free now. */
         if (alloc->timeout_ms == 0 || waiters_count(&call->served->waiters) == 0)
-                error = pool_grant(call->served->pool, call->session->id, order, block);
+                error = cache_grant(call->served, call->session->id, order, 1, block);
         if (error != -ENOMEM)
                 return error;
         if (alloc->timeout_ms == 0)
@@ -179,9 +187,11 @@ static enum status alloc_wait(struct call *call, unsigned order) {
 
 enum status handle_alloc(struct call *call) {
         const struct request_alloc *alloc = &call->request->alloc;
-        if (alloc->count == 0 || alloc->count > MESSAGE_BATCH_MAX)
-                return call_refuse(call, STATUS_INVALID, "count is %" PRIu32 ": 1 to %u are served",
-                        alloc->count, MESSAGE_BATCH_MAX);
+        if (alloc->count == 0 || alloc->count > MESSAGE_BATCH_MAX ||
+                alloc->spare > MESSAGE_BATCH_MAX - alloc->count)
+                return call_refuse(call, STATUS_INVALID,
+                        "count is %" PRIu32 ", spare %" PRIu32 ": 1 to %u are served", alloc->count,
+                        alloc->spare, MESSAGE_BATCH_MAX);
         if (alloc->wait && (alloc->count != 1 || alloc->timeout_ms < -1))
                 return call_refuse(call, STATUS_INVALID,
                         alloc->count != 1 ? "only single ranges can be waited for"

@@ -226,6 +226,8 @@ enum status handle_hello(struct call *call) {
                 return status;
         call->connection->served = served;
         call->connection->state = CONNECTION_OPEN;
+        call->connection->expects_cache =
+                hello->cache_bytes > 0 && hello->access == ACCESS_READ_WRITE;
         hello_reply(call);
         return STATUS_OK;
 }

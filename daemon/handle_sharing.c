@@ -23,7 +23,9 @@ enum status handle_attach(struct call *call) {
         enum status status = call_block(call, &call->request->attach.range, &block);
         if (status != STATUS_OK)
                 return status;
-        int error = pool_attach(call->served->pool, call->session->id, block);
+        int error = -ESTALE;
+        if (cache_share(call->served, block, call->request->attach.range.generation))
+                error = pool_attach(call->served->pool, call->session->id, block);
         if (error == -ESTALE)
                 return call_refuse(call, STATUS_STALE,
                         "nobody holds the range at offset %" PRIu64 ", generation %" PRIu32
@@ -85,7 +87,9 @@ enum status handle_publish(struct call *call) {
         size_t length = strnlen(publish->key, LEDGER_KEY_BYTES);
         if (length == 0 || length == LEDGER_KEY_BYTES)
                 return key_refuse(call, -EINVAL, publish->key);
-        int error = pool_publish(call->served->pool, call->session->id, publish->key, block);
+        int error = -ESTALE;
+        if (cache_share(call->served, block, publish->range.generation))
+                error = pool_publish(call->served->pool, call->session->id, publish->key, block);
         if (error == -ESTALE || error == -EINVAL)
                 return call_refuse_block(call, error, block);
         if (error)

@@ -26,18 +26,22 @@ int served_pool_init(struct served_pool *served, struct store *store, unsigned w
         };
         served->presence = calloc(LEDGER_SESSIONS, sizeof(*served->presence));
         served->statistics = statistics_new(worker_count);
-        int error = served->presence && served->statistics
-                            ? waiters_init(&served->waiters, store->pool)
-                            : -ENOMEM;
-        if (error) {
-                free(served->presence);
-                free(served->statistics);
-        }
+        int error = served->presence && served->statistics ? pulse_init(&served->pulse) : -ENOMEM;
+        if (error)
+                goto free_tables;
+        error = waiters_init(&served->waiters, store->pool);
+        if (!error)
+                return 0;
+        pulse_deinit(&served->pulse);
+free_tables:
+        free(served->presence);
+        free(served->statistics);
         return error;
 }
 
 void served_pool_deinit(struct served_pool *served) {
         waiters_deinit(&served->waiters);
+        pulse_deinit(&served->pulse);
         free(served->presence);
         free(served->statistics);
 }

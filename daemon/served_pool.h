@@ -2,6 +2,8 @@
  * workers' statistics of it. Shared by all workers; made before they start, freed after they ended. */
 #pragma once
 
+#include "cache.h"
+#include "core/spinlock.h"
 #include "statistics.h"
 #include "store.h"
 #include "waiters.h"
@@ -17,6 +19,10 @@ struct presence {
         _Atomic uint32_t worker;            /* index + 1; set before anybody knows the token */
         struct session *session;            /* the worker's alone; NULL: no connection has it */
         struct orphan *orphan;              /* the worker's alone; NULL: it is none */
+        struct spinlock cache_lock;
+        struct cache_area *cache; /* owned mapping; NULL: none; cache_lock */
+        _Atomic bool
+                shared_unseen; /* a block of its got further holders while it had no cache here */
 };
 
 #define SERVED_POOL_DETAIL 192 /* bytes of served_pool_explain's text */
@@ -26,8 +32,10 @@ struct served_pool {
         struct pool *pool;   /* the store's */
         uint64_t page_bytes;
         struct waiters waiters;
-        struct presence *presence;     /* owned; by session */
-        struct statistics *statistics; /* owned; by worker */
+        struct pulse pulse;
+        _Atomic uint64_t closed_cache_hits; /* of caches that are gone */
+        struct presence *presence;          /* owned; by session */
+        struct statistics *statistics;      /* owned; by worker */
         unsigned worker_count;
         unsigned index;           /* among the server's pools */
         _Atomic uint32_t clients; /* connected sessions */

@@ -99,6 +99,7 @@ int session_adopt(struct worker *worker, struct served_pool *served,
 void session_end(struct session *session) {
         session->ending = session->said_goodbye ? "said goodbye" : "is gone";
         waits_withdraw(session);
+        cache_close(session->served, session->id);
         session_presence(session, false);
         session_queue_reclaim(session);
 }

@@ -36,6 +36,7 @@ static void wait_forget(struct wait *wait) {
         session->wait_count--;
         struct presence *presence = served_pool_presence(session->served, session->id);
         atomic_fetch_sub_explicit(&presence->waiting, 1, memory_order_relaxed);
+        pulse_press(&session->served->pulse, -1);
         wait->session = NULL;
 }
 
@@ -96,6 +97,7 @@ static struct wait *wait_new(struct session *session, const struct wait_request 
         session->wait_count++;
         atomic_fetch_add_explicit(&served_pool_presence(session->served, session->id)->waiting, 1,
                 memory_order_relaxed);
+        pulse_press(&session->served->pulse, 1);
         return wait;
 }
 
@@ -105,6 +107,9 @@ int wait_begin(struct session *session, const struct wait_request *request, stru
         struct wait *wait = wait_new(session, request);
         if (!wait)
                 return -ENOMEM;
+        /* What is returned from here on comes to us and not into a cache; what is in one is taken out. */
+        for (uint32_t from = 0; cache_take_back_next(session->served, &from);)
+                continue;
         int result = waiters_enter(&session->served->waiters, &wait->waiter, session->uid);
         if (result == 0) {
                 if (request->timeout_ms >= 0)

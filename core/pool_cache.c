@@ -1,0 +1,50 @@
+/* What the daemon needs of the pool for ranges that their holders keep without using them: whose a block is, taking it back,
+ * and which of a session's blocks others hold, too. */
+#include "pool_private.h"
+
+#include <errno.h>
+
+uint32_t pool_owner(struct pool *pool, struct block block) {
+        struct ledger_record record;
+        return block_state(pool, block, &record) == 0 ? record.owner : OWNER_NONE;
+}
+
+/* No step of a request: the session does not know of it. */
+int pool_take_back(struct pool *pool, uint32_t session, struct block block, bool *freed) {
+        struct holder *holder = &pool->holders[session];
+        struct pool_freed result = {.freed = false};
+        struct ledger_record record;
+        spinlock_lock(&holder->lock);
+        spinlock_lock(stripe_of(pool, block.page));
+        int r = block_state(pool, block, &record);
+        if (r == 0 && record.owner != session)
+                r = -ESTALE;
+        if (r == 0) {
+                holder->given_ranges -= record.given;
+                owner_drop_locked(pool, session, block, &result);
+        }
+        spinlock_unlock(stripe_of(pool, block.page));
+        spinlock_unlock(&holder->lock);
+        if (r < 0)
+                return r;
+        pool_free_block(pool, &result);
+        *freed = result.freed;
+        return 0;
+}
+
+void pool_each_shared(struct pool *pool, uint32_t session,
+        void (*found)(void *context, struct block block), void *context) {
+        spinlock_lock(&pool->holders[session].lock);
+        for (uint32_t at = pool->holders[session].first_lease; at; at = pool->leases[at - 1].next) {
+                uint64_t page = at - 1;
+                struct block block;
+                uint32_t owner;
+                spinlock_lock(stripe_of(pool, at - 1));
+                bool shared = pool->leases[at - 1].holds != 0 &&
+                              ledger_next_live(&pool->ledger, page + 1, &page, &block, &owner);
+                spinlock_unlock(stripe_of(pool, at - 1));
+                if (shared)
+                        found(context, block);
+        }
+        spinlock_unlock(&pool->holders[session].lock);
+}
