@@ -19,8 +19,8 @@
  *   a chunk that lies inside a larger live block do not count.
  * Hold word (further holders): valid : 1 | given : 1 | unused : 5 | session : 17 | check : 8 | page : 32,
  *   0 when empty.
- * Key slot: name, and a range word valid : 1 | generation : 23 (its low bits) | check : 8 | page : 32, 0 when
- *   empty; a valid one is a hold.
+ * Key slot: name, and a range word valid : 1 | use : 23 (of the name that it was published by) | check : 8 | page : 32, 0
+ *   when empty; a valid one is a hold.
  * Progress and step of a session: see ledger_word.h. Every change of a hold that a request names is between two stores of
  *   them: the step says which word is about to change, the progress that it has. A kill between leaves the word itself
  *   to tell, and nobody else changes that word before the take-over has looked (pool_progress.c).

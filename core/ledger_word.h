@@ -30,10 +30,15 @@ static inline uint64_t ledger_seal(uint64_t word, uint32_t position) {
         return word | ((sum ^ 0x5a) & 0xff) << 32;
 }
 
-/* The range word of a key. Of the generation it has as many bits as there is room for. */
-static inline uint64_t key_pack(struct block block, uint32_t slot) {
-        uint64_t generation = block.generation & ((1u << 23) - 1);
-        return ledger_seal(UINT64_C(1) << 63 | generation << 40 | block.page, slot);
+/* The range word of a key. use: the upper half of the generation that its publisher named the range by. */
+#define KEY_USE_MASK ((1u << 23) - 1)
+static inline uint64_t key_pack(uint32_t page, uint32_t use, uint32_t slot) {
+        return ledger_seal(
+                UINT64_C(1) << 63 | (uint64_t)(use & KEY_USE_MASK) << 40 | page, slot);
+}
+
+static inline uint32_t key_use(uint64_t word) {
+        return (uint32_t)(word >> 40) & KEY_USE_MASK;
 }
 
 static inline uint32_t key_page(uint64_t word) {

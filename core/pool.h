@@ -156,11 +156,13 @@ int pool_give_many(struct pool *pool, uint32_t session, const struct block *bloc
         uint32_t peer, size_t *bad);
 
 /* Puts a block that the session holds under a key, which becomes a holder; a key that exists is moved to
- * the new block with one store. -EACCES: it is another uid's; -EINVAL: name empty or too long; -ENOSPC. */
-int pool_publish(struct pool *pool, uint32_t session, const char *key, struct block block);
+ * the new block with one store. use: kept for whoever looks it up. -EACCES: it is another uid's; -EINVAL: name empty or too long; -ENOSPC. */
+int pool_publish(
+        struct pool *pool, uint32_t session, const char *key, struct block block, uint32_t use);
 
-/* Attaches the session to what is under the key. -ENOENT. */
-int pool_lookup(struct pool *pool, uint32_t session, const char *key, struct block *out);
+/* Attaches the session to what is under the key. use may be NULL. -ENOENT. */
+int pool_lookup(
+        struct pool *pool, uint32_t session, const char *key, struct block *out, uint32_t *use);
 
 /* Removes the key and its hold. -ENOENT, -EACCES. */
 int pool_unpublish(struct pool *pool, uint32_t session, const char *key);

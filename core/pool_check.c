@@ -45,7 +45,8 @@ static int chain_check(struct pool_check *check, struct block block) {
                         key ? ledger_load(
                                       &pool->ledger.keys[at - 1 - pool->ledger.hold_count].range)
                             : ledger_load(&pool->ledger.holds[at - 1]);
-                uint64_t want = key ? key_pack(block, at - 1 - (uint32_t)pool->ledger.hold_count)
+                uint64_t want = key ? key_pack(block.page, key_use(word),
+                                              at - 1 - (uint32_t)pool->ledger.hold_count)
                                     : hold_pack((struct ledger_hold){.session = link->session,
                                                         .page = block.page,
                                                         .given = hold_unpack(word).given},

@@ -148,11 +148,10 @@ static int block_holds_recover(struct recovery *recovery, struct block block) {
                 }
                 uint32_t slot = at - 1 - (uint32_t)pool->ledger.hold_count;
                 uint64_t range = ledger_load(&pool->ledger.keys[slot].range);
-                if (range != key_pack(block, slot))
+                if (range != key_pack(block.page, key_use(range), slot))
                         return pool_fault(recovery->fault, recovery->fault_bytes,
-                                "key slot %u: %#llx is not page %u in generation %u, as its record "
-                                "has it",
-                                slot, (unsigned long long)range, block.page, block.generation);
+                                "key slot %u: %#llx does not match its check byte", slot,
+                                (unsigned long long)range);
         }
         return 0;
 }

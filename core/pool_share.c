@@ -113,6 +113,13 @@ int pool_give_many(struct pool *pool, uint32_t session, const struct block *bloc
 
 /* ---- Keys ---- */
 
+/* What is put under which key, by which name. */
+struct publication {
+        const char *key;
+        struct block block;
+        uint32_t use;
+};
+
 static uint32_t *key_bucket(struct pool *pool, const char *key) {
         uint32_t hash = UINT32_C(2166136261); /* Fowler, Noll and Vo's, 1a */
         for (const char *c = key; *c; c++)
@@ -201,8 +208,9 @@ static void key_unlink_locked(
 }
 
 /* One store moves the key: before it the old block is held, behind it the new one. Needs session and keys. */
-static int key_move_locked(struct pool *pool, uint32_t session, uint32_t slot, struct block block,
-        struct pool_freed *freed) {
+static int key_move_locked(struct pool *pool, uint32_t session, uint32_t slot,
+        const struct publication *publication, struct pool_freed *freed) {
+        struct block block = publication->block;
         struct block old = key_block_locked(pool, slot);
         struct spinlock *a = stripe_of(pool, old.page);
         struct spinlock *b = stripe_of(pool, block.page);
@@ -211,9 +219,13 @@ static int key_move_locked(struct pool *pool, uint32_t session, uint32_t slot, s
         int r = block_state(pool, block, &record);
         if (r == 0 && !session_holds_locked(pool, session, block.page, record))
                 r = -ESTALE;
+        if (r == 0 && old.page == block.page)
+                ledger_store(&pool->ledger.keys[slot].range,
+                        key_pack(block.page, publication->use, slot));
         if (r == 0 && old.page != block.page) {
                 progress_begin_locked(pool, session, block.page, key_step(pool, slot), true);
-                ledger_store(&pool->ledger.keys[slot].range, key_pack(block, slot));
+                ledger_store(&pool->ledger.keys[slot].range,
+                        key_pack(block.page, publication->use, slot));
                 progress_done_locked(pool, session);
                 key_unlink_locked(pool, slot, old, freed);
                 key_link_locked(pool, slot, block.page);
@@ -222,15 +234,17 @@ static int key_move_locked(struct pool *pool, uint32_t session, uint32_t slot, s
         return r;
 }
 
-static void key_write_locked(
-        struct pool *pool, uint32_t session, uint32_t slot, const char *key, struct block block) {
+static void key_write_locked(struct pool *pool, uint32_t session, uint32_t slot,
+        const struct publication *publication) {
+        const char *key = publication->key;
+        struct block block = publication->block;
         struct ledger_key *entry = &pool->ledger.keys[slot];
         memset(entry->name, 0, sizeof entry->name);
         memcpy(entry->name, key, strlen(key));
         entry->uid = pool->ledger.sessions[session].uid;
         entry->digest = ledger_key_digest(entry, slot);
         progress_begin_locked(pool, session, block.page, key_step(pool, slot), true);
-        ledger_store(&entry->range, key_pack(block, slot));
+        ledger_store(&entry->range, key_pack(block.page, publication->use, slot));
         key_link_locked(pool, slot, block.page);
         key_index_add_locked(pool, slot);
         progress_done_locked(pool, session);
@@ -238,7 +252,8 @@ static void key_write_locked(
 
 /* Needs session and keys. */
 static int key_create_locked(
-        struct pool *pool, uint32_t session, const char *key, struct block block) {
+        struct pool *pool, uint32_t session, const struct publication *publication) {
+        struct block block = publication->block;
         uint32_t slot = key_slot_take_locked(pool);
         if (slot == LEDGER_KEYS)
                 return -ENOSPC;
@@ -248,7 +263,7 @@ static int key_create_locked(
         if (r == 0 && !session_holds_locked(pool, session, block.page, record))
                 r = -ESTALE;
         if (r == 0)
-                key_write_locked(pool, session, slot, key, block);
+                key_write_locked(pool, session, slot, publication);
         spinlock_unlock(stripe_of(pool, block.page));
         if (r < 0)
                 key_slot_put_locked(pool, slot);
@@ -264,7 +279,9 @@ static int key_name_check(const char *key) {
         return *key && strlen(key) < LEDGER_KEY_BYTES ? 0 : -EINVAL;
 }
 
-int pool_publish(struct pool *pool, uint32_t session, const char *key, struct block block) {
+int pool_publish(struct pool *pool, uint32_t session, const char *key, struct block block,
+        uint32_t use) {
+        const struct publication publication = {key, block, use};
         int r = key_name_check(key);
         if (r < 0)
                 return r;
@@ -275,9 +292,9 @@ int pool_publish(struct pool *pool, uint32_t session, const char *key, struct bl
         if (slot < LEDGER_KEYS) {
                 r = key_access(pool, session, slot);
                 if (r == 0)
-                        r = key_move_locked(pool, session, slot, block, &freed);
+                        r = key_move_locked(pool, session, slot, &publication, &freed);
         } else {
-                r = key_create_locked(pool, session, key, block);
+                r = key_create_locked(pool, session, &publication);
         }
         spinlock_unlock(&pool->keys_lock);
         spinlock_unlock(&pool->holders[session].lock);
@@ -285,7 +302,8 @@ int pool_publish(struct pool *pool, uint32_t session, const char *key, struct bl
         return r;
 }
 
-int pool_lookup(struct pool *pool, uint32_t session, const char *key, struct block *out) {
+int pool_lookup(struct pool *pool, uint32_t session, const char *key, struct block *out,
+        uint32_t *use) {
         struct ledger_record record;
         int r = -ENOENT;
         spinlock_lock(&pool->holders[session].lock);
@@ -300,6 +318,8 @@ int pool_lookup(struct pool *pool, uint32_t session, const char *key, struct blo
                 spinlock_unlock(stripe_of(pool, block.page));
                 if (r == 0)
                         *out = block;
+                if (r == 0 && use)
+                        *use = key_use(ledger_load(&pool->ledger.keys[slot].range));
         }
         spinlock_unlock(&pool->keys_lock);
         spinlock_unlock(&pool->holders[session].lock);

@@ -65,7 +65,7 @@ static inline uint64_t cache_slot_pack(uint32_t page, uint32_t generation) {
 #define CACHE_IN_USE    (UINT64_C(1) << 63)
 #define CACHE_SHARED    (UINT64_C(1) << 62)
 #define CACHE_COUNTED   (UINT64_C(1) << 61) /* the client's hold is in no other table of its */
-#define CACHE_USE_MAX   0xffffffu
+#define CACHE_USE_MAX   0x7fffffu
 #define CACHE_USE_SHIFT 32
 
 /* name: as users see it, use << 32 | generation. */

@@ -172,7 +172,8 @@ struct request {
         X(STATS, stats, 7)                                                                         \
         X(CLIENTS, clients, 8)                                                                     \
         X(HOLDS, holds, 9)                                                                         \
-        X(CHECK, check, 10)
+        X(CHECK, check, 10)                                                                        \
+        X(RANGE, range, 11)
 
 enum reply_kind {
         REPLY_NONE = 0,
@@ -288,6 +289,7 @@ struct reply {
                 struct reply_clients clients;
                 struct reply_holds holds;
                 struct reply_check check;
+                struct message_range range;
                 /* done: no body */
         };
 };

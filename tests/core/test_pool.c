@@ -230,11 +230,11 @@ Test(pool, give_to_nobody_is_refused) {
 Test(pool, a_key_holds_what_its_publisher_leaves) {
         struct block block = fixture_granted(&fixture, ada, 4);
         bool freed;
-        cr_assert_eq(pool_publish(pool, ada, "model", block), 0);
+        cr_assert_eq(pool_publish(pool, ada, "model", block, 0), 0);
         fixture_close(&fixture, ada);
         fixture_check(&fixture);
         struct block found;
-        cr_assert_eq(pool_lookup(pool, bob, "model", &found), 0);
+        cr_assert_eq(pool_lookup(pool, bob, "model", &found, NULL), 0);
         cr_assert_eq(found.page, block.page);
         cr_assert_eq(found.generation, block.generation);
         cr_assert_eq(pool_unpublish(pool, bob, "model"), -EACCES, "another uid's key");
@@ -244,18 +244,18 @@ Test(pool, a_key_holds_what_its_publisher_leaves) {
         ada = fixture_session(&fixture, "ada", 1000);
         cr_assert_eq(pool_unpublish(pool, ada, "model"), 0);
         cr_assert_eq(fixture_free_pages(&fixture), PAGES);
-        cr_assert_eq(pool_lookup(pool, bob, "model", &found), -ENOENT);
+        cr_assert_eq(pool_lookup(pool, bob, "model", &found, NULL), -ENOENT);
 }
 
 Test(pool, only_a_holder_may_publish) {
         struct block block = fixture_granted(&fixture, ada, 0);
-        cr_assert_eq(pool_publish(pool, bob, "k", block), -ESTALE);
-        cr_assert_eq(pool_publish(pool, ada, "", block), -EINVAL);
+        cr_assert_eq(pool_publish(pool, bob, "k", block, 0), -ESTALE);
+        cr_assert_eq(pool_publish(pool, ada, "", block, 0), -EINVAL);
         char name[LEDGER_KEY_BYTES + 1] = {0};
         memset(name, 'x', LEDGER_KEY_BYTES);
-        cr_assert_eq(pool_publish(pool, ada, name, block), -EINVAL);
+        cr_assert_eq(pool_publish(pool, ada, name, block, 0), -EINVAL);
         name[LEDGER_KEY_BYTES - 1] = 0;
-        cr_assert_eq(pool_publish(pool, ada, name, block), 0);
+        cr_assert_eq(pool_publish(pool, ada, name, block, 0), 0);
 }
 
 Test(pool, a_closing_session_is_granted_nothing) {
@@ -332,7 +332,7 @@ Test(pool, lists_every_holder_in_pages) {
         cr_assert_eq(pool_grant_many(pool, ada, 0, 200, blocks), 0);
         for (unsigned i = 0; i < 50; i++)
                 cr_assert_eq(pool_attach(pool, bob, blocks[i]), 0);
-        cr_assert_eq(pool_publish(pool, ada, "k", blocks[7]), 0);
+        cr_assert_eq(pool_publish(pool, ada, "k", blocks[7], 0), 0);
         struct pool_hold holds[64];
         uint32_t cursor = 0;
         size_t total = 0, keys = 0, bobs = 0;
@@ -426,9 +426,9 @@ Test(pool, key_slots_are_found_again) {
         for (unsigned round = 0; round < 2; round++) {
                 for (unsigned i = 0; i < LEDGER_KEYS; i++) {
                         snprintf(key, sizeof key, "key %u", i);
-                        cr_assert_eq(pool_publish(pool, ada, key, block), 0);
+                        cr_assert_eq(pool_publish(pool, ada, key, block, 0), 0);
                 }
-                cr_assert_eq(pool_publish(pool, ada, "one more", block), -ENOSPC);
+                cr_assert_eq(pool_publish(pool, ada, "one more", block, 0), -ENOSPC);
                 for (unsigned i = 1; i < LEDGER_KEYS; i += 2) {
                         snprintf(key, sizeof key, "key %u", i);
                         cr_assert_eq(pool_unpublish(pool, ada, key), 0);

@@ -46,9 +46,9 @@ static void setup(void) {
         cr_assert_eq(pool_grant(pool, ada, 3, &shared), 0);
         cr_assert_eq(pool_attach(pool, bob, shared), 0);
         cr_assert_eq(pool_attach(pool, bob, small), 0);
-        cr_assert_eq(pool_publish(pool, ada, "key", shared), 0);
+        cr_assert_eq(pool_publish(pool, ada, "key", shared, 0), 0);
         cr_assert_eq(pool_grant(pool, ada, 2, &keyed), 0);
-        cr_assert_eq(pool_publish(pool, ada, "alone", keyed), 0);
+        cr_assert_eq(pool_publish(pool, ada, "alone", keyed, 0), 0);
         cr_assert_eq(pool_release(pool, ada, keyed, &freed), 0);
         cr_assert_eq(pool_release(pool, bob, freed_block, &freed), 0);
         cr_assert_eq(cursor_list(holds, &hold_count), PAGE_NONE);

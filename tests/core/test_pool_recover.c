@@ -20,7 +20,7 @@ static void setup(void) {
         cr_assert_eq(pool_grant(fixture.pool, ada, 10, &large), 0);
         cr_assert_eq(pool_grant(fixture.pool, ada, 3, &shared), 0);
         cr_assert_eq(pool_attach(fixture.pool, bob, shared), 0);
-        cr_assert_eq(pool_publish(fixture.pool, ada, "key", shared), 0);
+        cr_assert_eq(pool_publish(fixture.pool, ada, "key", shared, 0), 0);
 }
 
 static void teardown(void) {

@@ -38,7 +38,7 @@ void scene_init(struct scene *scene, size_t batch_count) {
         require(pool_grant(pool, SESSION_OPERATOR, 8, &filler) == 0, "fill the first chunk");
         require(pool_grant(pool, scene->eve, 0, &scene->own) == 0, "grant own");
         require(pool_grant(pool, scene->ada, 1, &scene->keyed) == 0, "grant keyed");
-        require(pool_publish(pool, scene->ada, "key", scene->keyed) == 0, "publish");
+        require(pool_publish(pool, scene->ada, "key", scene->keyed, 0) == 0, "publish");
         require(pool_release(pool, scene->ada, scene->keyed, &freed) == 0 && !freed,
                 "leave to key");
         require(pool_grant(pool, scene->ada, 0, &scene->gift) == 0, "grant gift");
@@ -158,7 +158,7 @@ static int release(struct scene *s, uint32_t session, struct block block) {
 
 static int lookup(struct scene *s, uint32_t session) {
         struct block out;
-        return pool_lookup(s->fixture.pool, session, "key", &out);
+        return pool_lookup(s->fixture.pool, session, "key", &out, NULL);
 }
 
 static int run_grant(struct scene *s) {
@@ -291,19 +291,19 @@ static int run_give_part(struct scene *s, size_t i) {
 }
 
 static int run_publish(struct scene *s) {
-        return pool_publish(s->fixture.pool, s->ada, "new", s->single);
+        return pool_publish(s->fixture.pool, s->ada, "new", s->single, 0);
 }
 
 static int run_publish_by_another(struct scene *s) {
-        return pool_publish(s->fixture.pool, s->bob, "new", s->shared);
+        return pool_publish(s->fixture.pool, s->bob, "new", s->shared, 0);
 }
 
 static int run_publish_over(struct scene *s) {
-        return pool_publish(s->fixture.pool, s->ada, "key", s->single);
+        return pool_publish(s->fixture.pool, s->ada, "key", s->single, 0);
 }
 
 static int run_publish_over_by_another(struct scene *s) {
-        return pool_publish(s->fixture.pool, s->bob, "key", s->shared);
+        return pool_publish(s->fixture.pool, s->bob, "key", s->shared, 0);
 }
 
 static int run_lookup(struct scene *s) {

@@ -232,7 +232,7 @@ static void do_publish(void) {
                 return;
         size_t index = next_random((uint32_t)block_count);
         unsigned session = next_random(SESSIONS), key = next_random(KEYS);
-        int r = pool_publish(fixture.pool, sessions[session], key_of(key), blocks[index].block);
+        int r = pool_publish(fixture.pool, sessions[session], key_of(key), blocks[index].block, 0);
         expect("publish", r, blocks[index].holds[session] ? 0 : -ESTALE);
         if (r < 0)
                 return;
@@ -248,7 +248,7 @@ static void do_lookup(void) {
         unsigned session = next_random(SESSIONS), key = next_random(KEYS);
         long at = model_key_at(key);
         struct block block;
-        int r = pool_lookup(fixture.pool, sessions[session], key_of(key), &block);
+        int r = pool_lookup(fixture.pool, sessions[session], key_of(key), &block, NULL);
         expect("lookup", r, at >= 0 ? 0 : -ENOENT);
         if (r == 0) {
                 expect("looked up page", block.page, blocks[at].block.page);

@@ -92,7 +92,7 @@ static void actor_attach(struct actor *actor) {
         if (next_random(actor, 4) == 0) {
                 char key[8];
                 snprintf(key, sizeof key, "k%u", next_random(actor, 4));
-                r = pool_publish(fixture.pool, actor->session, key, block);
+                r = pool_publish(fixture.pool, actor->session, key, block, 0);
                 require(r == 0, "publish");
         }
         require(pool_release(fixture.pool, actor->session, block, &freed) == 0,
@@ -107,7 +107,7 @@ static void actor_lookup(struct actor *actor) {
         if (next_random(actor, 2)) {
                 int r = pool_unpublish(fixture.pool, actor->session, key);
                 require(r == 0 || r == -ENOENT, "unpublish");
-        } else if (pool_lookup(fixture.pool, actor->session, key, &block) == 0) {
+        } else if (pool_lookup(fixture.pool, actor->session, key, &block, NULL) == 0) {
                 require(pool_release(fixture.pool, actor->session, block, &freed) == 0,
                         "release of a looked up");
         }
