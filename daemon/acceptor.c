@@ -121,6 +121,7 @@ int acceptor_init(struct acceptor *acceptor, uv_loop_t *loop, int listen_fd, str
                 .workers = workers,
                 .worker_count = worker_count,
         };
+        peers_refuse_descriptors(listen_fd);
         int error = uv_async_init(loop, &acceptor->closed, acceptor_on_closed);
         if (error)
                 return error;

@@ -20,10 +20,23 @@
 
 /* ---- Closing ---- */
 
-static void connection_handle_closed(uv_handle_t *handle) {
-        struct connection *connection = handle->data;
-        if (--connection->open_handles == 0)
-                free(connection);
+static void connection_process_closed(uv_handle_t *process) {
+        ((struct connection *)process->data)->process_open = false;
+}
+
+void connections_bury(struct worker *worker) {
+        struct link closed;
+        link_init(&closed);
+        list_move(&worker->closed, &closed);
+        while (link_used(&closed)) {
+                struct connection *connection =
+                        LINK_OWNER(closed.next, struct connection, in_worker);
+                link_remove(&connection->in_worker);
+                if (connection->process_open)
+                        list_append(&worker->closed, &connection->in_worker);
+                else
+                        free(connection);
+        }
 }
 
 static void connection_drop_session(struct connection *connection) {
@@ -48,9 +61,10 @@ static void connection_detach(struct connection *connection) {
                 worker->output_for = NULL;
                 worker->output_bytes = 0;
         }
-        uv_close((uv_handle_t *)&connection->socket, connection_handle_closed);
-        if (connection->open_handles > 1)
-                uv_close((uv_handle_t *)&connection->process, connection_handle_closed);
+        poller_watch(&worker->poller, &connection->socket, connection->fd, 0);
+        if (connection->process_open)
+                uv_close((uv_handle_t *)&connection->process, connection_process_closed);
+        list_append(&worker->closed, &connection->in_worker);
         output_deinit(&connection->output);
         worker_lost_connection(worker);
 }
@@ -90,16 +104,13 @@ void connection_move(struct connection *connection, struct worker *worker) {
 
 /* ---- What the loop is asked for ---- */
 
-static void connection_on_socket(uv_poll_t *handle, int status, int events);
-
-static void connection_poll(struct connection *connection, int events) {
-        if (connection->events == events)
-                return;
-        connection->events = events;
-        if (events == 0)
-                uv_poll_stop(&connection->socket);
-        else
-                uv_poll_start(&connection->socket, events, connection_on_socket);
+/* Asks again also for what it is watched for already, if some of it may still be there. */
+static int connection_poll(struct connection *connection, uint32_t events) {
+        if (connection->socket.events == events && !connection->more_input)
+                return 0;
+        connection->more_input = false;
+        return poller_watch(
+                &connection->worker->poller, &connection->socket, connection->fd, events);
 }
 
 static bool connection_listens(const struct connection *connection) {
@@ -143,8 +154,12 @@ static void connection_settle(struct connection *connection) {
                 list_append(&connection->worker->runnable, &connection->in_runnable);
                 worker_has_more(connection->worker);
         }
-        connection_poll(connection,
-                (listens && !runnable ? UV_READABLE : 0) | (waiting > 0 ? UV_WRITABLE : 0));
+        int error = connection_poll(
+                connection, (listens && !runnable ? EPOLLIN : 0) | (waiting > 0 ? EPOLLOUT : 0));
+        if (error) {
+                connection_close(connection, strerror(-error));
+                return;
+        }
         if (connection_may_expire(connection) && !link_used(&connection->in_watched))
                 worker_watch(connection->worker, &connection->in_watched);
 }
@@ -180,7 +195,7 @@ static void connection_sent(struct connection *connection, int error) {
 static void connection_send(
         struct connection *connection, const uint8_t *bytes, size_t length, int descriptor) {
         if (output_waiting(&connection->output) == 0)
-                connection->output_since_ms = uv_now(&connection->worker->loop);
+                connection->output_since_ms = worker_now_ms(connection->worker);
         connection_sent(connection,
                 output_send(&connection->output, connection->fd, bytes, length, descriptor));
 }
@@ -233,7 +248,7 @@ void connection_reply_with(
 static void connection_send_waiting(struct connection *connection) {
         ptrdiff_t sent = output_flush(&connection->output, connection->fd);
         if (sent > 0)
-                connection->output_since_ms = uv_now(&connection->worker->loop);
+                connection->output_since_ms = worker_now_ms(connection->worker);
         connection_sent(connection, sent < 0 ? (int)sent : 0);
 }
 
@@ -308,7 +323,7 @@ static size_t connection_run_one(
 /* Runs what is in the worker's buffer until the turn is over, and keeps the rest. */
 static void connection_run(struct connection *connection, size_t length) {
         struct worker *worker = connection->worker;
-        uint64_t began_ns = worker_clock_ns(), now_ns = began_ns;
+        uint64_t began_ns = worker->poller.now_ns, now_ns = began_ns;
         size_t used = 0;
         connection->received_ns = began_ns;
         while (used < length && now_ns - began_ns < WORKER_TURN_NS &&
@@ -319,8 +334,9 @@ static void connection_run(struct connection *connection, size_t length) {
                         break;
                 used += took;
         }
+        worker->poller.now_ns = now_ns;
         if (used > 0)
-                connection->input_since_ms = uv_now(&worker->loop);
+                connection->input_since_ms = worker_now_ms(worker);
         if (used < length && connection->state < CONNECTION_PARTING)
                 connection_keep(connection, worker->input + used, length - used);
         connection_flush(worker);
@@ -328,13 +344,26 @@ static void connection_run(struct connection *connection, size_t length) {
                 connection_hand_over(connection);
 }
 
+/* A receive that is not full took all there was, unless a descriptor came along: at one of those it stops, and that
+ * there was no room for it is how that is seen. */
+static ssize_t connection_receive_some(struct connection *connection, uint8_t *bytes) {
+        struct iovec room = {.iov_base = bytes, .iov_len = WORKER_RECEIVE_BYTES};
+        struct msghdr message = {.msg_iov = &room, .msg_iovlen = 1};
+        ssize_t length = connection->plain_receive
+                                 ? recv(connection->fd, bytes, WORKER_RECEIVE_BYTES, MSG_DONTWAIT)
+                                 : recvmsg(connection->fd, &message, MSG_DONTWAIT);
+        connection->more_input = length == WORKER_RECEIVE_BYTES ||
+                                 (message.msg_flags & MSG_CTRUNC) != 0 ||
+                                 (length < 0 && errno == EINTR);
+        return length;
+}
+
 /* One receive, and a turn with what it brought. Bytes received; 0: none, and at the end of the stream it
  * is closed. */
 static size_t connection_receive(struct connection *connection) {
         struct worker *worker = connection->worker;
         size_t kept = connection_unkeep(connection);
-        ssize_t length =
-                recv(connection->fd, worker->input + kept, WORKER_RECEIVE_BYTES, MSG_DONTWAIT);
+        ssize_t length = connection_receive_some(connection, worker->input + kept);
         if (length <= 0) {
                 if (length == 0 || (errno != EAGAIN && errno != EINTR))
                         connection_close(connection, NULL);
@@ -343,7 +372,7 @@ static size_t connection_receive(struct connection *connection) {
                 return 0;
         }
         if (kept == 0)
-                connection->input_since_ms = uv_now(&worker->loop);
+                connection->input_since_ms = worker_now_ms(worker);
         connection_run(connection, kept + (size_t)length);
         return (size_t)length;
 }
@@ -369,16 +398,15 @@ static void connection_drain(struct connection *connection) {
         connection_close(connection, NULL);
 }
 
-static void connection_on_socket(uv_poll_t *handle, int status, int events) {
-        struct connection *connection = handle->data;
-        if (status < 0) {
-                connection_drain(connection);
-                return;
-        }
-        if (events & UV_WRITABLE)
+static void connection_on_socket(struct poller_socket *socket, uint32_t events) {
+        struct connection *connection = LINK_OWNER(socket, struct connection, socket);
+        if (events & EPOLLOUT)
                 connection_send_waiting(connection);
-        if ((events & UV_READABLE) && connection_listens(connection))
-                connection_receive(connection);
+        if ((events & EPOLLIN) && connection_listens(connection)) {
+                size_t length = connection_receive(connection);
+                /* Its end was reported and is not again. */
+                connection->more_input |= length > 0 && (events & POLLER_END) != 0;
+        }
         connection_settle(connection);
 }
 
@@ -397,7 +425,8 @@ static int connection_watch_process(struct connection *connection) {
         int error = uv_poll_init(loop, &connection->process, connection->peer.pidfd);
         if (error)
                 return error;
-        connection->open_handles++;
+        connection->process_open = true;
+        connection->process.data = connection;
         return uv_poll_start(&connection->process, UV_READABLE, connection_on_process);
 }
 
@@ -409,23 +438,18 @@ int connection_new(struct worker *worker, const struct arrival *arrival) {
                 .worker = worker,
                 .peer = arrival->peer,
                 .fd = arrival->fd,
+                .socket.ready = connection_on_socket,
+                .plain_receive = peer_sends_bytes_only(arrival->fd),
                 .input = arrival->input,
                 .input_bytes = arrival->input_bytes,
-                .accepted_ms = uv_now(&worker->loop),
-                .input_since_ms = uv_now(&worker->loop),
+                .accepted_ms = worker_now_ms(worker),
+                .input_since_ms = worker_now_ms(worker),
         };
-        int error = uv_poll_init_socket(&worker->loop, &connection->socket, connection->fd);
-        if (error) {
-                free(connection);
-                return error;
-        }
-        connection->open_handles = 1;
-        connection->socket.data = connection->process.data = connection;
         link_init(&connection->in_watched);
         link_init(&connection->in_runnable);
         output_init(&connection->output);
         list_append(&worker->connections, &connection->in_worker);
-        error = connection_watch_process(connection);
+        int error = connection_watch_process(connection);
         if (error)
                 connection_close(connection, uv_strerror(error));
         else

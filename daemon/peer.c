@@ -133,3 +133,18 @@ void peer_deinit(struct peer *peer) {
                 close(peer->pidfd);
         peer->pidfd = -1;
 }
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
+void peers_refuse_descriptors(int listen_fd) {
+        int passes = 0;
+        setsockopt(listen_fd, SOL_SOCKET, SO_PASSRIGHTS, &passes, sizeof(passes));
+}
+
+bool peer_sends_bytes_only(int fd) {
+        int passes = 1;
+        socklen_t length = sizeof(passes);
+        return getsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &passes, &length) == 0 && passes == 0;
+}

@@ -22,3 +22,9 @@ int process_start_time(uint32_t pid, uint64_t *start_time);
 /* A pidfd of the process with this pid and start time (0: unknown). -ESRCH: it is dead, or the pid is another
  * process's by now; another -errno. A process whose start time cannot be read is taken for the same. */
 int process_open(uint32_t pid, uint64_t start_time, int *pidfd);
+
+/* Has the kernel refuse descriptors that clients of this socket send. Before Linux 6.16 it cannot. */
+void peers_refuse_descriptors(int listen_fd);
+
+/* Whether this connection has been one of those from its beginning. */
+bool peer_sends_bytes_only(int fd);
