@@ -54,6 +54,10 @@ int pool_order_for(const struct pool *pool, uint64_t length_bytes, unsigned *ord
 int pool_block_at(const struct pool *pool, uint64_t offset_bytes, uint64_t length_bytes,
         uint64_t generation, struct block *out);
 
+/* The same for one that is named by its order. */
+int pool_block_of(const struct pool *pool, uint64_t offset_bytes, unsigned order,
+        uint64_t generation, struct block *out);
+
 /* ---- Sessions ---- */
 
 struct pool_session_identity {
