@@ -126,15 +126,23 @@ void channel_end(struct channel *channel, int error, const char *detail) {
 /* Without memory to remember it a grant could be lost, so the connection is made anew instead, which finds it. */
 void channel_abandon(struct channel *channel, struct call *call, const char *detail) {
         say(call, detail);
-        if (call->sent && late_abandon(&channel->late, call->request, call->batch) < 0)
+        if (call->sent && call->request->kind == REQUEST_RELEASE) {
+                struct message_ranges ranges = batch_ranges(call->batch);
+                channel->keeper.forget(channel->keeper.context, &ranges);
+        }
+        if (call->sent && late_abandon(&channel->late, call->request,
+                                  call->changes_nothing ? NULL : call->batch) < 0)
                 lose(channel, "no memory left in this process");
         channel_finish(channel, call, -ENOTCONN);
 }
 
 static void owe_reply(struct channel *channel, struct abandoned *call, const struct reply *reply) {
         switch (call->kind) {
-        case REQUEST_ALLOC:
         case REQUEST_LOOKUP:
+                if (reply->kind == REPLY_RANGE)
+                        channel->keeper.owe_range(channel->keeper.context, &reply->range);
+                break;
+        case REQUEST_ALLOC:
                 if (reply->kind == REPLY_RANGES && reply->ranges.count > 0 &&
                         late_owe_copy(&channel->late, &reply->ranges, false) < 0)
                         lose(channel, "no memory left in this process");
@@ -146,7 +154,7 @@ static void owe_reply(struct channel *channel, struct abandoned *call, const str
                 call->ranges = NULL;
                 break;
         case REQUEST_GIVE:
-                if (reply->kind != REPLY_DONE && reply->kind != REPLY_RANGES)
+                if (!call->ranges || (reply->kind != REPLY_DONE && reply->kind != REPLY_RANGES))
                         break;
                 struct message_ranges given = owed_ranges(call->ranges);
                 channel->keeper.forget(channel->keeper.context, &given);
@@ -173,6 +181,14 @@ static void deliver_refusal(struct channel *channel, struct call *call, const st
                 return;
         }
         say(call, refusal_detail(reply));
+        /* Of a batch of gifts that was interrupted, the peer had some and is gone with them. So it is with the rest. */
+        if (call->partly && status == STATUS_NOT_FOUND) {
+                struct message_ranges rest = batch_ranges(call->batch);
+                if (late_owe_copy(&channel->late, &rest, true) == 0) {
+                        channel_finish(channel, call, 0);
+                        return;
+                }
+        }
         channel_finish(channel, call, refusal_errno(status));
 }
 
@@ -331,6 +347,11 @@ void channel_return_owed(struct channel *channel) {
                         return;
                 struct owed *owed = late_take_owed(&channel->late);
                 channel->sending = true;
+                /* The daemon may grant what it reads here to another thread before we are back. */
+                struct message_ranges ranges = owed_ranges(owed);
+                if (owed->counted)
+                        channel->keeper.forget(channel->keeper.context, &ranges);
+                owed->counted = false;
                 struct request request = {
                         .id = ++channel->last_id,
                         .kind = REQUEST_RELEASE,
@@ -342,10 +363,13 @@ void channel_return_owed(struct channel *channel) {
                         late_owe(&channel->late, owed);
                         return;
                 }
-                if (owed->counted)
-                        channel->keeper.forget(channel->keeper.context, &request.release.ranges);
-                owed->counted = false;
-                late_note_one_way(&channel->late, request.id, owed);
+                /* Others may have needed the room that was reserved. */
+                if (late_reserve(&channel->late) == 0) {
+                        late_note_one_way(&channel->late, request.id, owed);
+                        continue;
+                }
+                owed_free(owed);
+                lose(channel, "no memory left in this process");
         }
 }
 
@@ -370,7 +394,7 @@ static void call_begin(struct call *call, struct request *request) {
         pthread_cond_init(&call->wake, NULL);
         call->request = request;
         call->link = NULL;
-        call->asleep = call->done = call->sent = false;
+        call->asleep = call->done = call->sent = call->partly = false;
         call->detail[0] = '\0';
         call->made_at = deadline_now();
         if (request->kind == REQUEST_ALLOC && request->alloc.wait)
@@ -415,8 +439,12 @@ static void await_step(struct channel *channel, struct call *call) {
         int rc = channel->reading ? channel_sleep(channel, call, call->deadline)
                                   : read_locked(channel, call->deadline);
         /* The deadline may have moved meanwhile, with the connection. */
-        if (rc == -ETIMEDOUT && !call->done && channel->state == CHANNEL_OPEN &&
-                deadline_left_ms(call->deadline) == 0)
+        bool overdue = rc == -ETIMEDOUT && !call->done && channel->state == CHANNEL_OPEN &&
+                       deadline_left_ms(call->deadline) == 0;
+        /* Stopped and continued, we find the time over and the answer there. */
+        if (overdue && !channel->reading && read_locked(channel, call->deadline) == 0)
+                return;
+        if (overdue && !call->done && channel->state == CHANNEL_OPEN)
                 channel_abandon(channel, call, "the daemon does not answer");
 }
 

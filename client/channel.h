@@ -35,9 +35,10 @@ typedef int call_accept(void *context, const struct reply *reply);
 struct call {
         call_accept *accept;
         void *context;
-        struct batch *batch; /* attach, release and give: the ranges that are still to be done; the
+        struct batch *batch;  /* attach, release and give: the ranges that are still to be done; the
                               * request's own list follows it */
-        int64_t timeout_ms;  /* how long the daemon may be silent, or away; -1: for ever */
+        bool changes_nothing; /* a give to oneself: its ranges stay held */
+        int64_t timeout_ms;   /* how long the daemon may be silent, or away; -1: for ever */
         /* The rest is the channel's, guarded by its lock. */
         struct request *request;
         struct call *next, **link; /* in the list of pending calls; link NULL: not in it */
@@ -47,7 +48,8 @@ struct call {
         int64_t deadline;   /* for the reply */
         bool asleep;
         bool done;
-        bool sent; /* the daemon may have seen the request, and did not answer it */
+        bool partly; /* of a give: some of its ranges are given, its batch has the rest */
+        bool sent;   /* the daemon may have seen the request, and did not answer it */
         int result;
         char detail[CALL_DETAIL_BYTES]; /* what the daemon said to a refusal */
 };
@@ -68,6 +70,8 @@ struct channel_keeper {
         int (*list)(void *context, int64_t deadline, char detail[CALL_DETAIL_BYTES]);
         /* Settles the rest; the lock is held. -ENOMEM: nothing is settled. */
         int (*compare)(void *context);
+        /* This came too late and goes back; the lock is held. */
+        void (*owe_range)(void *context, const struct message_range *range);
         /* These are held no longer; the lock is held. */
         void (*forget)(void *context, const struct message_ranges *ranges);
 };

@@ -145,6 +145,7 @@ int client_exchange(struct buddyclient *client, struct request *request, struct 
 struct request_hello client_hello(const struct buddyclient *client) {
         return (struct request_hello){
                 .version = PROTOCOL_VERSION,
+                .features = FEATURE_RESUMES,
                 .pool = client->pool,
                 .name = client->name,
                 .access = client->read_only ? ACCESS_READ_ONLY : ACCESS_READ_WRITE,

@@ -54,16 +54,19 @@ static void adopt_session(struct buddyclient *client, const struct hello_answer 
 /* At most this part of the pool. */
 #define CACHE_POOL_PART 64u
 
-/* Without a cache all goes by requests. -ENOTCONN, -EPROTO: the connection is of no use any more. */
+/* The second exchange of a session. Without a cache all goes by requests. -ENOTCONN, -EPROTO: the connection is of no use any more. */
 static int open_cache(struct buddyclient *client, const struct hello_answer *answer,
         struct stream *stream, int64_t deadline) {
         uint64_t budget = answer->size_bytes / CACHE_POOL_PART;
         if (client->cache_bytes < budget)
                 budget = client->cache_bytes;
+        int rc;
         if (client->read_only ||
-                !cache_init(&client->cache, answer->page_bytes, answer->max_size_bytes, budget))
-                return 0;
-        int rc = cache_hand_over(&client->cache, stream, CACHE_REQUEST_ID, deadline);
+                !cache_init(&client->cache, answer->page_bytes, answer->max_size_bytes, budget)) {
+                rc = hello_confirm(stream, deadline);
+                return rc < 0 ? client_refuse(client, rc, "the daemon does not answer") : 0;
+        }
+        rc = cache_hand_over(&client->cache, stream, SECOND_REQUEST_ID, deadline);
         if (rc < 0)
                 cache_deinit(&client->cache);
         if (rc == -EAGAIN)
@@ -95,7 +98,7 @@ int buddyclient_connect(struct buddyclient *client) {
         if (rc < 0)
                 goto unmap;
         struct channel_keeper keeper = reopen_keeper(client);
-        rc = channel_init(&client->channel, &stream, CACHE_REQUEST_ID, &keeper);
+        rc = channel_init(&client->channel, &stream, SECOND_REQUEST_ID, &keeper);
         if (rc < 0)
                 goto close_cache;
         adopt_session(client, &answer);

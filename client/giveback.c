@@ -25,10 +25,7 @@ static int accept_release(void *context, const struct reply *reply) {
  * done with it. If the daemon has seen the request, the channel remembers that and makes up for what
  * may be left of it; if not, it is still to be asked for. */
 static void return_later(struct giveback *giveback, const struct call *call) {
-        struct message_ranges ranges = batch_ranges(giveback->batch);
-        if (call->sent)
-                client_forget(giveback->client, &ranges);
-        else
+        if (!call->sent)
                 channel_owe(&giveback->client->channel, giveback->batch);
 }
 

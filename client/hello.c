@@ -172,3 +172,31 @@ int hello_exchange(struct stream *stream, const struct request_hello *hello, int
         stream_descriptors_close(&descriptors);
         return rc;
 }
+
+static int judge_confirmation(const uint8_t *message, size_t length) {
+        struct arena arena;
+        struct reply reply;
+        int rc = arena_init(&arena, HELLO_ARENA_BYTES);
+        if (rc < 0)
+                return rc;
+        if (reply_decode(&arena, message, length, &reply) < 0 || reply.id != SECOND_REQUEST_ID)
+                rc = -EPROTO;
+        arena_deinit(&arena);
+        return rc;
+}
+
+int hello_confirm(struct stream *stream, int64_t deadline) {
+        struct request ping = {.id = SECOND_REQUEST_ID, .kind = REQUEST_PING};
+        struct stream_descriptors descriptors = {0};
+        const uint8_t *message;
+        size_t length, sent;
+        ptrdiff_t bytes =
+                request_encode(&ping, stream->out, FRAME_HEADER_BYTES + FRAME_REQUEST_MAX);
+        int rc = stream_send(stream, stream->out, (size_t)bytes, deadline, &sent);
+        if (rc == 0)
+                rc = receive_answer(stream, deadline, &message, &length, &descriptors);
+        if (rc == 0)
+                rc = judge_confirmation(message, length);
+        stream_descriptors_close(&descriptors);
+        return rc == -ETIMEDOUT ? -ENOTCONN : rc;
+}

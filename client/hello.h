@@ -9,7 +9,7 @@
 #include "stream.h"
 
 #define HELLO_REQUEST_ID   1u
-#define CACHE_REQUEST_ID   2u
+#define SECOND_REQUEST_ID  2u
 #define HELLO_DETAIL_BYTES 256u
 
 struct hello_answer {
@@ -29,3 +29,7 @@ struct hello_answer {
  * what it says cannot be; the errno of a refusal; -ENOMEM. detail: the reason in words. */
 int hello_exchange(struct stream *stream, const struct request_hello *hello, int64_t deadline,
         struct hello_answer *out, char detail[HELLO_DETAIL_BYTES]);
+
+/* A ping, as the only exchange on the connection: after it the daemon knows that the client knows of its session.
+ * 0; -ENOTCONN, -EPROTO, -ENOMEM. */
+int hello_confirm(struct stream *stream, int64_t deadline);

@@ -101,6 +101,21 @@ int taking_accept_ranges(void *context, const struct reply *reply) {
         return keep_spares(taking, ranges);
 }
 
+/* What a lookup found, under the name that it was published by. */
+int taking_accept_range(void *context, const struct reply *reply) {
+        struct taking *taking = context;
+        struct buddyclient_range range = {
+                reply->range.offset, reply->range.length, reply->range.generation};
+        uint64_t place;
+        uint32_t generation;
+        if (reply->kind != REPLY_RANGE ||
+                client_place(taking->client, &range, &place, &generation) < 0 ||
+                record_all(taking, &(struct message_ranges){&place, &generation, 1}) < 0)
+                return -EPROTO;
+        *taking->out = range;
+        return 0;
+}
+
 int taking_accept_done(void *context, const struct reply *reply) {
         struct taking *taking = context;
         struct message_ranges attached = batch_ranges(taking->batch);

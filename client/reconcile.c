@@ -44,6 +44,7 @@ static void settle_drops(
                 finish_done(client, call);
                 return;
         }
+        call->partly |= count > 0 && call->request->kind == REQUEST_GIVE;
         client_forget(client, &(struct message_ranges){batch->places, batch->generations, count});
         cut_front(batch->places, batch->generations, &batch->count, count);
 }
@@ -53,7 +54,9 @@ static void settle_lookup(
         struct buddyclient *client, struct call *call, const struct message_done *done) {
         if (count_done(done, call->request->id, 1) == 0 || done->generation == 0)
                 return;
-        struct reply reply = {.kind = REPLY_RANGES, .ranges = {&done->place, &done->generation, 1}};
+        struct holding found = client_holding(client, done->place, done->generation);
+        struct reply reply = {
+                .kind = REPLY_RANGE, .range = {found.offset, found.length, found.generation}};
         channel_finish(&client->channel, call, call->accept(call->context, &reply));
 }
 
@@ -85,7 +88,7 @@ static void settle_abandoned(struct buddyclient *client, struct abandoned *call,
         struct late *late = &client->channel.late;
         struct owed *ranges = call->ranges;
         size_t count = count_done(done, call->id, ranges ? ranges->count : 1);
-        if (call->kind == REQUEST_GIVE) {
+        if (call->kind == REQUEST_GIVE && ranges) {
                 client_forget(client,
                         &(struct message_ranges){ranges->places, ranges->generations, count});
         } else if (call->kind == REQUEST_RELEASE && count < ranges->count) {
@@ -95,7 +98,7 @@ static void settle_abandoned(struct buddyclient *client, struct abandoned *call,
         } else if (call->kind == REQUEST_ATTACH && count > 0) {
                 late_owe(late, ranges);
                 call->ranges = NULL;
-        } else if (call->kind == REQUEST_LOOKUP && count > 0 && done->generation != 0) {
+        } else if (call->kind == REQUEST_LOOKUP && count > 0 && done->generation != 0 && *spare) {
                 (*spare)->places[0] = done->place;
                 (*spare)->generations[0] = done->generation;
                 late_owe(late, *spare);

@@ -172,10 +172,20 @@ static int compare(void *context) {
         return rc;
 }
 
+static void owe_range(void *context, const struct message_range *range) {
+        struct buddyclient *client = context;
+        struct buddyclient_range found = {range->offset, range->length, range->generation};
+        uint64_t place;
+        uint32_t generation;
+        if (client_place(client, &found, &place, &generation) == 0)
+                late_owe_copy(&client->channel.late,
+                        &(struct message_ranges){&place, &generation, 1}, false);
+}
+
 static void forget(void *context, const struct message_ranges *ranges) {
         client_forget(context, ranges);
 }
 
 struct channel_keeper reopen_keeper(struct buddyclient *client) {
-        return (struct channel_keeper){client, reopen, settle, list, compare, forget};
+        return (struct channel_keeper){client, reopen, settle, list, compare, owe_range, forget};
 }

@@ -115,7 +115,10 @@ int buddyclient_give_many(
                 return rc;
         struct request request = {.kind = REQUEST_GIVE, .give = {.peer = peer}};
         struct gift gift = {client, &batch, peer, ranges};
-        struct call call = {.accept = accept_give, .context = &gift, .batch = &batch};
+        struct call call = {.accept = accept_give,
+                .context = &gift,
+                .batch = &batch,
+                .changes_nothing = peer == client->session};
         rc = client_exchange(client, &request, &call);
         batch_deinit(&batch);
         return rc;
@@ -170,7 +173,7 @@ int buddyclient_lookup(struct buddyclient *client, const char *key, struct buddy
                 return client_refuse(client, -EINVAL, "no place for the result");
         struct taking taking = {.client = client, .count = 1, .out = out};
         struct request request = {.kind = REQUEST_LOOKUP, .lookup = {.key = key}};
-        return taking_exchange(&taking, &request, taking_accept_ranges);
+        return taking_exchange(&taking, &request, taking_accept_range);
 }
 
 int buddyclient_unpublish(struct buddyclient *client, const char *key) {

@@ -122,8 +122,8 @@ static int take_descriptors(struct msghdr *header, struct stream_descriptors *de
         return rc;
 }
 
-static ssize_t receive_with_descriptors(
-        int fd, struct iovec *room, struct stream_descriptors *descriptors, int *fault) {
+static ssize_t receive_with_descriptors(const struct stream *stream, struct iovec *room,
+        bool overdue, struct stream_descriptors *descriptors, int *fault) {
         union {
                 struct cmsghdr align;
                 char bytes[CMSG_SPACE(sizeof(int) * STREAM_DESCRIPTORS_MAX)];
@@ -134,7 +134,7 @@ static ssize_t receive_with_descriptors(
                 .msg_control = control.bytes,
                 .msg_controllen = sizeof(control.bytes),
         };
-        ssize_t n = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
+        ssize_t n = recvmsg(stream->fd, &header, MSG_CMSG_CLOEXEC | (overdue ? MSG_DONTWAIT : 0));
         if (n >= 0)
                 *fault = take_descriptors(&header, descriptors);
         return n;
@@ -154,12 +154,15 @@ int stream_receive(
         compact(stream);
         for (;;) {
                 int rc = arm_timeout(stream, SO_RCVTIMEO, &stream->receive_timeout_ms, deadline);
-                if (rc < 0)
+                bool overdue = rc == -ETIMEDOUT; /* what is there was there in time */
+                if (rc < 0 && !overdue)
                         return rc;
+                rc = 0;
                 struct iovec room = {stream->in + stream->in_end, stream->in_size - stream->in_end};
-                ssize_t n = descriptors
-                                    ? receive_with_descriptors(stream->fd, &room, descriptors, &rc)
-                                    : recv(stream->fd, room.iov_base, room.iov_len, 0);
+                ssize_t n = descriptors ? receive_with_descriptors(
+                                                  stream, &room, overdue, descriptors, &rc)
+                                        : recv(stream->fd, room.iov_base, room.iov_len,
+                                                  overdue ? MSG_DONTWAIT : 0);
                 if (rc < 0)
                         return rc;
                 if (n > 0) {
@@ -168,6 +171,8 @@ int stream_receive(
                 }
                 if (n == 0 || (rc = judge_failure(errno)) < 0)
                         return -ENOTCONN;
+                if (overdue)
+                        return -ETIMEDOUT;
         }
 }
 

@@ -21,5 +21,8 @@ int taking_exchange(struct taking *taking, struct request *request, call_accept 
 /* Accepts a reply with exactly the wanted number of ranges. */
 int taking_accept_ranges(void *context, const struct reply *reply);
 
+/* Accepts a reply with one range and its whole name. */
+int taking_accept_range(void *context, const struct reply *reply);
+
 /* Accepts that one more hold of what is in the batch was added. */
 int taking_accept_done(void *context, const struct reply *reply);

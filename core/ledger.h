@@ -49,6 +49,8 @@ enum ledger_session_state {
         SESSION_FREE = 0,
         SESSION_LIVE = 1,
         SESSION_CLOSING = 2, /* its holds are being returned; recovery goes on with that */
+        SESSION_OPENING =
+                3, /* its client may not know of it, and it holds nothing; recovery ends it */
 };
 
 struct ledger_session {

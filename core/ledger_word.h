@@ -33,8 +33,7 @@ static inline uint64_t ledger_seal(uint64_t word, uint32_t position) {
 /* The range word of a key. use: the upper half of the generation that its publisher named the range by. */
 #define KEY_USE_MASK ((1u << 23) - 1)
 static inline uint64_t key_pack(uint32_t page, uint32_t use, uint32_t slot) {
-        return ledger_seal(
-                UINT64_C(1) << 63 | (uint64_t)(use & KEY_USE_MASK) << 40 | page, slot);
+        return ledger_seal(UINT64_C(1) << 63 | (uint64_t)(use & KEY_USE_MASK) << 40 | page, slot);
 }
 
 static inline uint32_t key_use(uint64_t word) {

@@ -124,19 +124,25 @@ int pool_order_for(const struct pool *pool, uint64_t length_bytes, unsigned *ord
         return 0;
 }
 
+int pool_block_of(const struct pool *pool, uint64_t offset_bytes, unsigned order,
+        uint64_t generation, struct block *out) {
+        uint64_t pages = pool_pages(pool), page = offset_bytes >> pool->page_shift;
+        if (order >= ORDER_COUNT || order_pages(order) > pages ||
+                page > pages - order_pages(order) ||
+                (offset_bytes & (block_bytes(pool, order) - 1)) != 0 || generation == 0 ||
+                generation > UINT32_MAX)
+                return -EINVAL;
+        *out = (struct block){
+                .page = (uint32_t)page, .order = order, .generation = (uint32_t)generation};
+        return 0;
+}
+
 int pool_block_at(const struct pool *pool, uint64_t offset_bytes, uint64_t length_bytes,
         uint64_t generation, struct block *out) {
-        uint64_t size_bytes = pool_pages(pool) << pool->page_shift;
         if (!is_power_of_two(length_bytes) || length_bytes >> pool->page_shift == 0)
                 return -EINVAL;
-        if (length_bytes > size_bytes || offset_bytes > size_bytes - length_bytes)
-                return -EINVAL;
-        if ((offset_bytes & (length_bytes - 1)) != 0 || generation == 0 || generation > UINT32_MAX)
-                return -EINVAL;
-        *out = (struct block){.page = (uint32_t)(offset_bytes >> pool->page_shift),
-                .order = log2_floor(length_bytes) - pool->page_shift,
-                .generation = (uint32_t)generation};
-        return 0;
+        return pool_block_of(
+                pool, offset_bytes, log2_floor(length_bytes) - pool->page_shift, generation, out);
 }
 
 void pool_totals(struct pool *pool, struct buddy_totals *out) {

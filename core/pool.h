@@ -54,6 +54,10 @@ int pool_order_for(const struct pool *pool, uint64_t length_bytes, unsigned *ord
 int pool_block_at(const struct pool *pool, uint64_t offset_bytes, uint64_t length_bytes,
         uint64_t generation, struct block *out);
 
+/* The same for one that is named by its order. */
+int pool_block_of(const struct pool *pool, uint64_t offset_bytes, unsigned order,
+        uint64_t generation, struct block *out);
+
 /* ---- Sessions ---- */
 
 struct pool_session_identity {
@@ -73,9 +77,12 @@ struct pool_session_info {
         uint64_t given_ranges; /* of them, such as peers gave */
 };
 
-/* Opens a session. Ids are not used again until all others have been. -EAGAIN: no free slot. */
+/* Opens a session. It outlives this process only once it is confirmed: its client knows of it. Ids are not used again
+ * until all others have been. -EAGAIN: no free slot. */
 int pool_session_open(
         struct pool *pool, const struct pool_session_identity *identity, uint32_t *session);
+
+void pool_session_confirm(struct pool *pool, uint32_t session);
 
 /* What is known of a session. -ENOENT: no such session. */
 int pool_session_info(struct pool *pool, uint32_t session, struct pool_session_info *out);
@@ -83,8 +90,8 @@ int pool_session_info(struct pool *pool, uint32_t session, struct pool_session_i
 /* Next session in use after this id (0 to begin), or 0. */
 uint32_t pool_session_next(struct pool *pool, uint32_t after);
 
-/* First live session of this name, or 0. */
-uint32_t pool_session_find(struct pool *pool, const char *name);
+/* Next live session of this name after this id (0 to begin), or 0. */
+uint32_t pool_session_find(struct pool *pool, const char *name, uint32_t after);
 
 /* Ends a session: from this store on it is granted nothing and recovery will finish the job. */
 void pool_session_close(struct pool *pool, uint32_t session);

@@ -27,7 +27,7 @@ static int sessions_recover(struct recovery *recovery) {
                 uint64_t state = ledger_load(&entry->state) >> 56;
                 if (state == SESSION_FREE)
                         continue;
-                if (slot == 0 || state > SESSION_CLOSING)
+                if (slot == 0 || state > SESSION_OPENING)
                         return pool_fault(recovery->fault, recovery->fault_bytes,
                                 "session %u: state %u", slot, (unsigned)state);
                 if (!memchr(entry->name, 0, sizeof entry->name))

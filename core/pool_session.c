@@ -52,7 +52,7 @@ static void session_write_locked(struct pool *pool, uint32_t slot, uint64_t seri
         atomic_store_explicit(&entry->progress, 0, memory_order_relaxed);
         atomic_store_explicit(&entry->step, 0, memory_order_relaxed);
         ledger_store(&pool->ledger.header->next_serial, serial + 1);
-        ledger_store(&entry->state, session_state_word(SESSION_LIVE, flags, serial));
+        ledger_store(&entry->state, session_state_word(SESSION_OPENING, flags, serial));
         if (slot >= pool->sessions_used)
                 pool->sessions_used = slot + 1;
 }
@@ -114,10 +114,20 @@ uint32_t pool_session_next(struct pool *pool, uint32_t after) {
         return slot;
 }
 
-uint32_t pool_session_find(struct pool *pool, const char *name) {
+void pool_session_confirm(struct pool *pool, uint32_t session) {
+        struct holder *holder = &pool->holders[session];
+        spinlock_lock(&holder->lock);
+        if (session_state(pool, session) == SESSION_OPENING)
+                session_set_state(pool, session, SESSION_LIVE);
+        spinlock_unlock(&holder->lock);
+}
+
+uint32_t pool_session_find(struct pool *pool, const char *name, uint32_t after) {
         uint32_t found = 0;
+        if (after < SESSION_OPERATOR)
+                after = SESSION_OPERATOR;
         spinlock_lock(&pool->table_lock);
-        for (uint32_t slot = SESSION_OPERATOR + 1; slot < pool->sessions_used && !found; slot++)
+        for (uint32_t slot = after + 1; slot < pool->sessions_used && !found; slot++)
                 if (session_state(pool, slot) == SESSION_LIVE &&
                         strcmp(pool->ledger.sessions[slot].name, name) == 0)
                         found = slot;
@@ -130,7 +140,8 @@ void pool_session_close(struct pool *pool, uint32_t session) {
         spinlock_lock(&holder->lock);
         atomic_store_explicit(&holder->request, 0, memory_order_relaxed);
         holder->live = false;
-        if (session_state(pool, session) == SESSION_LIVE)
+        if (session_state(pool, session) == SESSION_LIVE ||
+                session_state(pool, session) == SESSION_OPENING)
                 session_set_state(pool, session, SESSION_CLOSING);
         spinlock_unlock(&holder->lock);
 }

@@ -234,8 +234,8 @@ static int key_move_locked(struct pool *pool, uint32_t session, uint32_t slot,
         return r;
 }
 
-static void key_write_locked(struct pool *pool, uint32_t session, uint32_t slot,
-        const struct publication *publication) {
+static void key_write_locked(
+        struct pool *pool, uint32_t session, uint32_t slot, const struct publication *publication) {
         const char *key = publication->key;
         struct block block = publication->block;
         struct ledger_key *entry = &pool->ledger.keys[slot];
@@ -279,8 +279,8 @@ static int key_name_check(const char *key) {
         return *key && strlen(key) < LEDGER_KEY_BYTES ? 0 : -EINVAL;
 }
 
-int pool_publish(struct pool *pool, uint32_t session, const char *key, struct block block,
-        uint32_t use) {
+int pool_publish(
+        struct pool *pool, uint32_t session, const char *key, struct block block, uint32_t use) {
         const struct publication publication = {key, block, use};
         int r = key_name_check(key);
         if (r < 0)
@@ -302,8 +302,8 @@ int pool_publish(struct pool *pool, uint32_t session, const char *key, struct bl
         return r;
 }
 
-int pool_lookup(struct pool *pool, uint32_t session, const char *key, struct block *out,
-        uint32_t *use) {
+int pool_lookup(
+        struct pool *pool, uint32_t session, const char *key, struct block *out, uint32_t *use) {
         struct ledger_record record;
         int r = -ENOENT;
         spinlock_lock(&pool->holders[session].lock);

@@ -121,6 +121,7 @@ int acceptor_init(struct acceptor *acceptor, uv_loop_t *loop, int listen_fd, str
                 .workers = workers,
                 .worker_count = worker_count,
         };
+        peer_pass_descriptors(listen_fd, false);
         int error = uv_async_init(loop, &acceptor->closed, acceptor_on_closed);
         if (error)
                 return error;

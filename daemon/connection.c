@@ -20,10 +20,33 @@
 
 /* ---- Closing ---- */
 
-static void connection_handle_closed(uv_handle_t *handle) {
-        struct connection *connection = handle->data;
-        if (--connection->open_handles == 0)
-                free(connection);
+static void connection_process_closed(uv_handle_t *process) {
+        ((struct connection *)process->data)->process_open = false;
+}
+
+void connections_bury(struct worker *worker) {
+        struct link closed;
+        link_init(&closed);
+        list_move(&worker->closed, &closed);
+        while (link_used(&closed)) {
+                struct connection *connection =
+                        LINK_OWNER(closed.next, struct connection, in_worker);
+                link_remove(&connection->in_worker);
+                if (connection->process_open)
+                        list_append(&worker->closed, &connection->in_worker);
+                else
+                        free(connection);
+        }
+}
+
+/* A client that resumes comes back as long as its process lives; its death ends it, not the loss of a connection. */
+static bool connection_keep_session(struct connection *connection) {
+        int pidfd = connection->peer.pidfd;
+        if (!connection->session->resumes || !connection->session->confirmed || pidfd < 0 ||
+                process_ended(pidfd) || session_leave(connection->session, pidfd) != 0)
+                return false;
+        connection->peer.pidfd = -1;
+        return true;
 }
 
 static void connection_drop_session(struct connection *connection) {
@@ -32,7 +55,7 @@ static void connection_drop_session(struct connection *connection) {
         connection->parting = NULL;
         if (connection->session && connection->worker->stopping)
                 session_abandon(connection->session);
-        else if (connection->session)
+        else if (connection->session && !connection_keep_session(connection))
                 session_end(connection->session);
         connection->session = NULL;
 }
@@ -48,9 +71,10 @@ static void connection_detach(struct connection *connection) {
                 worker->output_for = NULL;
                 worker->output_bytes = 0;
         }
-        uv_close((uv_handle_t *)&connection->socket, connection_handle_closed);
-        if (connection->open_handles > 1)
-                uv_close((uv_handle_t *)&connection->process, connection_handle_closed);
+        poller_watch(&worker->poller, &connection->socket, connection->fd, 0);
+        if (connection->process_open)
+                uv_close((uv_handle_t *)&connection->process, connection_process_closed);
+        list_append(&worker->closed, &connection->in_worker);
         output_deinit(&connection->output);
         worker_lost_connection(worker);
 }
@@ -92,16 +116,13 @@ void connection_move(struct connection *connection, struct worker *worker) {
 
 /* ---- What the loop is asked for ---- */
 
-static void connection_on_socket(uv_poll_t *handle, int status, int events);
-
-static void connection_poll(struct connection *connection, int events) {
-        if (connection->events == events)
-                return;
-        connection->events = events;
-        if (events == 0)
-                uv_poll_stop(&connection->socket);
-        else
-                uv_poll_start(&connection->socket, events, connection_on_socket);
+/* Asks again also for what it is watched for already, if some of it may still be there. */
+static int connection_poll(struct connection *connection, uint32_t events) {
+        if (connection->socket.events == events && !connection->more_input)
+                return 0;
+        connection->more_input = false;
+        return poller_watch(
+                &connection->worker->poller, &connection->socket, connection->fd, events);
 }
 
 static bool connection_listens(const struct connection *connection) {
@@ -146,8 +167,12 @@ static void connection_settle(struct connection *connection) {
                 list_append(&connection->worker->runnable, &connection->in_runnable);
                 worker_has_more(connection->worker);
         }
-        connection_poll(connection,
-                (listens && !runnable ? UV_READABLE : 0) | (waiting > 0 ? UV_WRITABLE : 0));
+        int error = connection_poll(
+                connection, (listens && !runnable ? EPOLLIN : 0) | (waiting > 0 ? EPOLLOUT : 0));
+        if (error) {
+                connection_close(connection, strerror(-error));
+                return;
+        }
         if (connection_may_expire(connection) && !link_used(&connection->in_watched))
                 worker_watch(connection->worker, &connection->in_watched);
 }
@@ -183,7 +208,7 @@ static void connection_sent(struct connection *connection, int error) {
 static void connection_send(
         struct connection *connection, const uint8_t *bytes, size_t length, int descriptor) {
         if (output_waiting(&connection->output) == 0)
-                connection->output_since_ms = uv_now(&connection->worker->loop);
+                connection->output_since_ms = worker_now_ms(connection->worker);
         connection_sent(connection,
                 output_send(&connection->output, connection->fd, bytes, length, descriptor));
 }
@@ -236,7 +261,7 @@ void connection_reply_with(
 static void connection_send_waiting(struct connection *connection) {
         ptrdiff_t sent = output_flush(&connection->output, connection->fd);
         if (sent > 0)
-                connection->output_since_ms = uv_now(&connection->worker->loop);
+                connection->output_since_ms = worker_now_ms(connection->worker);
         connection_sent(connection, sent < 0 ? (int)sent : 0);
 }
 
@@ -318,7 +343,7 @@ static void connection_tell(struct connection *connection) {
 /* Runs what is in the worker's buffer until the turn is over, and keeps the rest. */
 static void connection_run(struct connection *connection, size_t length) {
         struct worker *worker = connection->worker;
-        uint64_t began_ns = worker_clock_ns(), now_ns = began_ns;
+        uint64_t began_ns = worker->poller.now_ns, now_ns = began_ns;
         size_t used = 0;
         connection->received_ns = began_ns;
         connection->must_tell &= output_waiting(&connection->output) > 0;
@@ -332,8 +357,9 @@ static void connection_run(struct connection *connection, size_t length) {
                 if (connection->must_tell)
                         connection_tell(connection);
         }
+        worker->poller.now_ns = now_ns;
         if (used > 0)
-                connection->input_since_ms = uv_now(&worker->loop);
+                connection->input_since_ms = worker_now_ms(worker);
         if (used < length && connection->state < CONNECTION_PARTING)
                 connection_keep(connection, worker->input + used, length - used);
         connection_flush(worker);
@@ -341,26 +367,39 @@ static void connection_run(struct connection *connection, size_t length) {
                 connection_hand_over(connection);
 }
 
-/* Takes one descriptor, the last that comes; the kernel drops what there is no room for. */
-static ssize_t connection_receive_passed(struct connection *connection, void *bytes) {
+/* The descriptor that comes with a cache: the last one. */
+static void connection_take_passed(struct connection *connection, struct msghdr *message) {
+        const struct cmsghdr *came = CMSG_FIRSTHDR(message);
+        if (!came || came->cmsg_level != SOL_SOCKET || came->cmsg_type != SCM_RIGHTS)
+                return;
+        if (connection->passed >= 0)
+                close(connection->passed);
+        memcpy(&connection->passed, CMSG_DATA(came), sizeof(int));
+        connection->more_input = true;
+}
+
+/* A receive that is not full took all there was, unless a descriptor came along: at one of those it stops, and that
+ * there was no room for it, or that it is there, is how that is seen. */
+static ssize_t connection_receive_some(struct connection *connection, uint8_t *bytes) {
         union {
                 struct cmsghdr align;
                 char bytes[CMSG_SPACE(sizeof(int))];
         } control;
-        struct iovec room = {bytes, WORKER_RECEIVE_BYTES};
-        struct msghdr header = {
-                .msg_iov = &room,
-                .msg_iovlen = 1,
-                .msg_control = control.bytes,
-                .msg_controllen = sizeof(control.bytes),
-        };
-        ssize_t length = recvmsg(connection->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        const struct cmsghdr *came = length > 0 ? CMSG_FIRSTHDR(&header) : NULL;
-        if (!came || came->cmsg_level != SOL_SOCKET || came->cmsg_type != SCM_RIGHTS)
-                return length;
-        if (connection->passed >= 0)
-                close(connection->passed);
-        memcpy(&connection->passed, CMSG_DATA(came), sizeof(int));
+        struct iovec room = {.iov_base = bytes, .iov_len = WORKER_RECEIVE_BYTES};
+        struct msghdr message = {.msg_iov = &room, .msg_iovlen = 1};
+        if (connection->expects_cache) {
+                message.msg_control = control.bytes;
+                message.msg_controllen = sizeof(control.bytes);
+        }
+        ssize_t length =
+                connection->plain_receive && !connection->expects_cache
+                        ? recv(connection->fd, bytes, WORKER_RECEIVE_BYTES, MSG_DONTWAIT)
+                        : recvmsg(connection->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        connection->more_input = length == WORKER_RECEIVE_BYTES ||
+                                 (message.msg_flags & MSG_CTRUNC) != 0 ||
+                                 (length < 0 && errno == EINTR);
+        if (connection->expects_cache && length > 0)
+                connection_take_passed(connection, &message);
         return length;
 }
 
@@ -369,10 +408,7 @@ static ssize_t connection_receive_passed(struct connection *connection, void *by
 static size_t connection_receive(struct connection *connection) {
         struct worker *worker = connection->worker;
         size_t kept = connection_unkeep(connection);
-        ssize_t length = connection->expects_cache
-                                 ? connection_receive_passed(connection, worker->input + kept)
-                                 : recv(connection->fd, worker->input + kept, WORKER_RECEIVE_BYTES,
-                                           MSG_DONTWAIT);
+        ssize_t length = connection_receive_some(connection, worker->input + kept);
         if (length <= 0) {
                 if (length == 0 || (errno != EAGAIN && errno != EINTR))
                         connection_close(connection, NULL);
@@ -381,7 +417,7 @@ static size_t connection_receive(struct connection *connection) {
                 return 0;
         }
         if (kept == 0)
-                connection->input_since_ms = uv_now(&worker->loop);
+                connection->input_since_ms = worker_now_ms(worker);
         connection_run(connection, kept + (size_t)length);
         return (size_t)length;
 }
@@ -407,16 +443,15 @@ static void connection_drain(struct connection *connection) {
         connection_close(connection, NULL);
 }
 
-static void connection_on_socket(uv_poll_t *handle, int status, int events) {
-        struct connection *connection = handle->data;
-        if (status < 0) {
-                connection_drain(connection);
-                return;
-        }
-        if (events & UV_WRITABLE)
+static void connection_on_socket(struct poller_socket *socket, uint32_t events) {
+        struct connection *connection = LINK_OWNER(socket, struct connection, socket);
+        if (events & EPOLLOUT)
                 connection_send_waiting(connection);
-        if ((events & UV_READABLE) && connection_listens(connection))
-                connection_receive(connection);
+        if ((events & EPOLLIN) && connection_listens(connection)) {
+                size_t length = connection_receive(connection);
+                /* Its end was reported and is not again. */
+                connection->more_input |= length > 0 && (events & POLLER_END) != 0;
+        }
         connection_settle(connection);
 }
 
@@ -435,7 +470,8 @@ static int connection_watch_process(struct connection *connection) {
         int error = uv_poll_init(loop, &connection->process, connection->peer.pidfd);
         if (error)
                 return error;
-        connection->open_handles++;
+        connection->process_open = true;
+        connection->process.data = connection;
         return uv_poll_start(&connection->process, UV_READABLE, connection_on_process);
 }
 
@@ -448,23 +484,18 @@ int connection_new(struct worker *worker, const struct arrival *arrival) {
                 .peer = arrival->peer,
                 .fd = arrival->fd,
                 .passed = -1,
+                .socket.ready = connection_on_socket,
+                .plain_receive = peer_sends_bytes_only(arrival->fd),
                 .input = arrival->input,
                 .input_bytes = arrival->input_bytes,
-                .accepted_ms = uv_now(&worker->loop),
-                .input_since_ms = uv_now(&worker->loop),
+                .accepted_ms = worker_now_ms(worker),
+                .input_since_ms = worker_now_ms(worker),
         };
-        int error = uv_poll_init_socket(&worker->loop, &connection->socket, connection->fd);
-        if (error) {
-                free(connection);
-                return error;
-        }
-        connection->open_handles = 1;
-        connection->socket.data = connection->process.data = connection;
         link_init(&connection->in_watched);
         link_init(&connection->in_runnable);
         output_init(&connection->output);
         list_append(&worker->connections, &connection->in_worker);
-        error = connection_watch_process(connection);
+        int error = connection_watch_process(connection);
         if (error)
                 connection_close(connection, uv_strerror(error));
         else

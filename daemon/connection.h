@@ -1,5 +1,5 @@
 /* One client's socket: receives, runs whole requests, sends, closes. It owns the descriptors and what is
- * kept of input and output; it is freed by the last of its handles' close callbacks and nowhere else.
+ * kept of input and output; once closed, it is freed between two turns, when its handle for the process is closed, too.
  *
  *   GREETING → OPEN → PARTING → LEAVING → CLOSED
  *
@@ -14,6 +14,7 @@
 #include "list.h"
 #include "output.h"
 #include "peer.h"
+#include "poller.h"
 #include "proto/message.h"
 
 struct arrival;
@@ -31,11 +32,11 @@ enum connection_state {
 
 struct connection {
         struct worker *worker;
-        struct link in_worker, in_watched, in_runnable;
+        struct link in_worker; /* among its connections, then among those to be freed */
+        struct link in_watched, in_runnable;
         struct peer peer;
         int fd;
         enum connection_state state;
-        int events;                 /* that the socket is polled for */
         bool expects_cache;         /* a descriptor may come */
         int passed;                 /* that came; owned; -1: none */
         bool must_tell;             /* no request is run until every reply is in the socket */
@@ -50,8 +51,11 @@ struct connection {
         uint64_t output_since_ms; /* when the socket last took something of what waits */
         uint64_t accepted_ms;
         uint64_t received_ns; /* when what is being run was received */
-        unsigned open_handles;
-        uv_poll_t socket, process;
+        struct poller_socket socket;
+        bool more_input;    /* the last receive may have left something in the socket */
+        bool plain_receive; /* no descriptor can come along with what it sends */
+        uv_poll_t process;
+        bool process_open; /* the handle was initialised, and its close callback has not run */
 };
 
 /* Starts serving; takes descriptors and input. 0 or -errno, with nothing taken or left behind. */
@@ -82,6 +86,9 @@ void connection_farewell(struct connection *connection, uint64_t id);
 
 /* Closes at once. reason is logged unless NULL. */
 void connection_close(struct connection *connection, const char *reason);
+
+/* Frees the worker's closed connections, as far as nothing refers to them any more. Between two turns. */
+void connections_bury(struct worker *worker);
 
 /* Goes on with requests that were received before. */
 void connection_resume(struct connection *connection);

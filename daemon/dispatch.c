@@ -69,6 +69,24 @@ enum status call_refuse(struct call *call, enum status status, const char *forma
         return status;
 }
 
+/* The ledger knows one request of those that change holds, the last that was done: what it could not tell of this one must
+ * be told before another one is run. */
+static void dispatch_note(struct call *call, const struct dispatch_row *row, enum status status) {
+        if ((row->needs & NAMES_HOLDS) &&
+                (status != STATUS_OK || call->request->kind == REQUEST_LOOKUP))
+                call->connection->must_tell = true;
+}
+
+/* A client that asks knows of its session. */
+static void dispatch_begin(struct call *call, const struct dispatch_row *row) {
+        struct session *session = call->session;
+        if (!session->confirmed)
+                pool_session_confirm(call->served->pool, session->id);
+        session->confirmed = true;
+        if (row->needs & NAMES_HOLDS)
+                pool_session_request(call->served->pool, session->id, call->request->id);
+}
+
 static enum status dispatch_serve(struct call *call) {
         const struct request *request = call->request;
         const struct dispatch_row *row = dispatch_find(request->kind);
@@ -83,15 +101,12 @@ static enum status dispatch_serve(struct call *call) {
         const char *reason;
         enum status status = dispatch_admit(row, asker, &reason);
         if (status != STATUS_OK)
-                return call_refuse(call, status, "%s: %s", row->name, reason);
-        if (!(row->needs & NAMES_HOLDS))
-                return row->handler(call);
-        pool_session_request(call->served->pool, call->session->id, request->id);
-        status = row->handler(call);
-        /* The ledger knows one request, the last that was done: what it could not tell of this one must be told before
-         * another one is run. */
-        if (status != STATUS_OK || request->kind == REQUEST_LOOKUP)
-                call->connection->must_tell = true;
+                call_refuse(call, status, "%s: %s", row->name, reason);
+        if (status == STATUS_OK && call->session)
+                dispatch_begin(call, row);
+        if (status == STATUS_OK)
+                status = row->handler(call);
+        dispatch_note(call, row, status);
         return status;
 }
 

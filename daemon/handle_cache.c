@@ -13,6 +13,8 @@ enum status handle_cache(struct call *call) {
         int fd = connection->passed;
         connection->passed = -1;
         connection->expects_cache = false;
+        if (connection->plain_receive)
+                peer_pass_descriptors(connection->fd, false);
         int error = cache_adopt(call->served, call->session->id, fd, &why);
         if (error)
                 return call_refuse(call, error == -ENOMEM ? STATUS_NO_SPACE : STATUS_INVALID,

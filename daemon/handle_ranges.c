@@ -28,16 +28,17 @@ enum status call_order(struct call *call, uint64_t length, unsigned *order) {
         return STATUS_OK;
 }
 
+static enum status call_refuse_range(struct call *call, uint64_t offset, uint64_t length) {
+        return call_refuse(call, STATUS_INVALID,
+                "offset %" PRIu64 ", length %" PRIu64 " is no range of this pool", offset, length);
+}
+
 enum status call_block(struct call *call, const struct message_range *range, struct block *out) {
         /* The upper half is the use of a range that its holder keeps in a cache. */
         uint64_t generation = range->generation >> 56 ? UINT64_MAX : (uint32_t)range->generation;
         int error =
                 pool_block_at(call->served->pool, range->offset, range->length, generation, out);
-        if (error)
-                return call_refuse(call, STATUS_INVALID,
-                        "offset %" PRIu64 ", length %" PRIu64 " is no range of this pool",
-                        range->offset, range->length);
-        return STATUS_OK;
+        return error ? call_refuse_range(call, range->offset, range->length) : STATUS_OK;
 }
 
 enum status call_blocks(struct call *call, const struct message_ranges *ranges) {
@@ -46,15 +47,12 @@ enum status call_blocks(struct call *call, const struct message_ranges *ranges) 
                 return call_refuse(call, STATUS_INVALID, "%zu ranges: at most %u in one request",
                         ranges->count, MESSAGE_BATCH_MAX);
         for (size_t i = 0; i < ranges->count; i++) {
-                uint64_t order = ranges->places[i] & PLACE_ORDER_MASK;
-                struct message_range range = {
-                        .offset = ranges->places[i] & ~PLACE_ORDER_MASK,
-                        .length = order < ORDER_COUNT ? call->served->page_bytes << order : 0,
-                        .generation = ranges->generations[i],
-                };
-                enum status status = call_block(call, &range, &blocks[i]);
-                if (status != STATUS_OK)
-                        return status;
+                uint64_t offset = ranges->places[i] & ~PLACE_ORDER_MASK;
+                unsigned order = ranges->places[i] & PLACE_ORDER_MASK;
+                if (pool_block_of(call->served->pool, offset, order, ranges->generations[i],
+                            &blocks[i]) != 0)
+                        return call_refuse_range(call, offset,
+                                order < ORDER_COUNT ? call->served->page_bytes << order : 0);
         }
         return STATUS_OK;
 }

@@ -77,6 +77,7 @@ static enum status hello_open(struct call *call, struct served_pool *served) {
                         LEDGER_SESSIONS - 2);
         if (error)
                 return call_refuse(call, STATUS_NO_SPACE, "the daemon is out of memory");
+        call->connection->session->resumes = hello->features & FEATURE_RESUMES;
         return STATUS_OK;
 }
 
@@ -140,6 +141,7 @@ static enum status resume_here(
         if (error)
                 return call_refuse(call, STATUS_NO_SPACE, "the daemon is out of memory");
         connection->session = session;
+        session->resumes = call->request->hello.features & FEATURE_RESUMES;
         memcpy(hello_token(call), info->identity.token, MESSAGE_TOKEN_BYTES);
         log_info("client %" PRIu32 " '%s' (pid %" PRIu32 ", uid %" PRIu32 ") resumed %.3f ms "
                  "after the daemon's start: holds %" PRIu64 " ranges, %" PRIu64 " bytes",
@@ -228,6 +230,8 @@ enum status handle_hello(struct call *call) {
         call->connection->state = CONNECTION_OPEN;
         call->connection->expects_cache =
                 hello->cache_bytes > 0 && hello->access == ACCESS_READ_WRITE;
+        if (call->connection->expects_cache && call->connection->plain_receive)
+                peer_pass_descriptors(call->connection->fd, true);
         hello_reply(call);
         return STATUS_OK;
 }

@@ -8,10 +8,22 @@
 #include "session.h"
 #include "worker.h"
 
+/* The first that is connected; where none is, since the daemon is new, the last. */
+static uint32_t find_session(struct served_pool *served, const char *name) {
+        uint32_t found = 0, session = 0;
+        while ((session = pool_session_find(served->pool, name, session)) != 0) {
+                const struct presence *presence = served_pool_presence(served, session);
+                found = session;
+                if (atomic_load_explicit(&presence->connected_since_s, memory_order_relaxed) != 0)
+                        break;
+        }
+        return found;
+}
+
 enum status handle_find(struct call *call) {
         const char *name = call->request->find.name;
-        uint32_t peer = *name ? pool_session_find(call->served->pool, name) : 0;
-        if (peer == 0 || peer == SESSION_OPERATOR)
+        uint32_t peer = *name ? find_session(call->served, name) : 0;
+        if (peer == 0)
                 return call_refuse(call, STATUS_NOT_FOUND, "no client '%.64s' here", name);
         call->reply.kind = REPLY_PEER;
         call->reply.peer = peer;
@@ -69,12 +81,18 @@ static enum status key_refuse(struct call *call, int error, const char *key) {
 enum status handle_lookup(struct call *call) {
         const char *key = call->request->lookup.key;
         struct block block;
-        int error = pool_lookup(call->served->pool, call->session->id, key, &block);
+        uint32_t use;
+        int error = pool_lookup(call->served->pool, call->session->id, key, &block, &use);
         if (error == -ENOSPC)
                 return call_refuse(call, STATUS_NO_SPACE, "the table of shared holds is full");
         if (error)
                 return key_refuse(call, error, key);
-        call_reply_blocks(call, &block, 1);
+        call->reply.kind = REPLY_RANGE;
+        call->reply.range = (struct message_range){
+                .offset = block.page * call->served->page_bytes,
+                .length = call->served->page_bytes << block.order,
+                .generation = (uint64_t)use << 32 | block.generation,
+        };
         return STATUS_OK;
 }
 
@@ -89,7 +107,8 @@ enum status handle_publish(struct call *call) {
                 return key_refuse(call, -EINVAL, publish->key);
         int error = -ESTALE;
         if (cache_share(call->served, block, publish->range.generation))
-                error = pool_publish(call->served->pool, call->session->id, publish->key, block);
+                error = pool_publish(call->served->pool, call->session->id, publish->key, block,
+                        (uint32_t)(publish->range.generation >> 32));
         if (error == -ESTALE || error == -EINVAL)
                 return call_refuse_block(call, error, block);
         if (error)

@@ -81,15 +81,11 @@ int orphan_resume(struct connection *connection, struct served_pool *served,
 
 /* ---- Finding them ---- */
 
-/* Takes pidfd; -1: there is none. */
 static struct orphan *orphan_new(struct worker *worker, struct served_pool *served,
         const struct pool_session_info *info, int pidfd) {
         struct orphan *orphan = malloc(sizeof(*orphan));
-        if (!orphan) {
-                if (pidfd >= 0)
-                        close(pidfd);
+        if (!orphan)
                 return NULL;
-        }
         *orphan =
                 (struct orphan){.worker = worker, .served = served, .info = *info, .pidfd = pidfd};
         list_append(&worker->orphans, &orphan->in_orphans);
@@ -119,15 +115,18 @@ static void orphan_give_time(struct orphan *orphan) {
                 (uint64_t)settings->grace_seconds * 1000, 0);
 }
 
-/* One whose process may live. */
-static int orphan_keep(struct worker *worker, struct served_pool *served,
+int orphan_keep(struct worker *worker, struct served_pool *served,
         const struct pool_session_info *info, int pidfd) {
         struct orphan *orphan = orphan_new(worker, served, info, pidfd);
         if (!orphan)
                 return -ENOMEM;
-        if (pidfd >= 0)
-                return orphan_watch(orphan);
-        if (info->identity.pid == 0)
+        int error = pidfd >= 0 ? orphan_watch(orphan) : 0;
+        if (error) {
+                orphan->pidfd = -1; /* stays the caller's */
+                orphan_close(orphan);
+                return error;
+        }
+        if (pidfd < 0 && info->identity.pid == 0)
                 orphan_give_time(orphan);
         return 0;
 }
@@ -137,6 +136,8 @@ static int orphan_judge(
         const struct pool_session_identity *identity = &info->identity;
         if (info->state == SESSION_CLOSING)
                 return session_adopt(worker, served, info, "was ending already");
+        if (info->state == SESSION_OPENING)
+                return session_adopt(worker, served, info, "never heard of its session");
         if (store_is_of_earlier_boot(served->store))
                 return session_adopt(worker, served, info, "ended with the system's last boot");
         int pidfd = -1;
@@ -148,7 +149,10 @@ static int orphan_judge(
                 log_warning("cannot watch pid %" PRIu32
                             " (%s): what it holds in pool %s stays held unless it comes back",
                         identity->pid, strerror(-error), served->store->settings.name);
-        return orphan_keep(worker, served, info, pidfd);
+        error = orphan_keep(worker, served, info, pidfd);
+        if (error && pidfd >= 0)
+                close(pidfd);
+        return error;
 }
 
 static int orphans_adopt_pool(struct serving *serving, struct served_pool *served) {

@@ -22,5 +22,10 @@ int orphans_adopt(struct serving *serving);
 int orphan_resume(struct connection *connection, struct served_pool *served,
         const struct pool_session_info *info, struct session **out);
 
+/* Makes a session one whose process may live. Takes pidfd on success; -1: the process cannot be watched. On the worker's thread,
+ * or before the workers run. -errno. */
+int orphan_keep(struct worker *worker, struct served_pool *served,
+        const struct pool_session_info *info, int pidfd);
+
 /* Stops watching those of a worker; on its thread, or while it does not run. */
 void orphans_forget(struct worker *worker);

@@ -51,7 +51,7 @@ static bool may_be_hidden(int error) {
         return error == -ESRCH || error == -EACCES || error == -EPERM;
 }
 
-static bool process_ended(int pidfd) {
+bool process_ended(int pidfd) {
         struct pollfd state = {.fd = pidfd, .events = POLLIN};
         return poll(&state, 1, 0) == 1;
 }
@@ -132,4 +132,19 @@ void peer_deinit(struct peer *peer) {
         if (peer->pidfd >= 0)
                 close(peer->pidfd);
         peer->pidfd = -1;
+}
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
+void peer_pass_descriptors(int fd, bool pass) {
+        int passes = pass;
+        setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &passes, sizeof(passes));
+}
+
+bool peer_sends_bytes_only(int fd) {
+        int passes = 1;
+        socklen_t length = sizeof(passes);
+        return getsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &passes, &length) == 0 && passes == 0;
 }

@@ -22,3 +22,13 @@ int process_start_time(uint32_t pid, uint64_t *start_time);
 /* A pidfd of the process with this pid and start time (0: unknown). -ESRCH: it is dead, or the pid is another
  * process's by now; another -errno. A process whose start time cannot be read is taken for the same. */
 int process_open(uint32_t pid, uint64_t start_time, int *pidfd);
+
+/* Whether the process of a pidfd has ended. */
+bool process_ended(int pidfd);
+
+/* Whether the kernel lets descriptors through that are sent to this socket, or to those that a listening one accepts. Before
+ * Linux 6.16 it always does. */
+void peer_pass_descriptors(int fd, bool pass);
+
+/* Whether this connection has been one of those from its beginning. */
+bool peer_sends_bytes_only(int fd);

@@ -8,6 +8,7 @@
 
 #include "connection.h"
 #include "log.h"
+#include "orphans.h"
 #include "wait.h"
 #include "worker.h"
 
@@ -31,14 +32,20 @@ static struct session *session_new(struct worker *worker, struct served_pool *se
         return session;
 }
 
-static void session_presence(struct session *session, bool connected) {
+static void session_arrived(struct session *session) {
         struct presence *presence = served_pool_presence(session->served, session->id);
-        presence->session = connected ? session : NULL;
+        presence->session = session;
         atomic_store_explicit(&presence->worker, session->worker->index + 1, memory_order_release);
-        uint64_t since = connected ? worker_clock_ns() / 1000000000 + 1 : 0;
-        atomic_store_explicit(&presence->connected_since_s, since, memory_order_relaxed);
-        atomic_fetch_add_explicit(
-                &session->served->clients, connected ? 1u : UINT32_MAX, memory_order_relaxed);
+        atomic_store_explicit(&presence->connected_since_s, worker_clock_ns() / 1000000000 + 1,
+                memory_order_relaxed);
+        atomic_fetch_add_explicit(&session->served->clients, 1, memory_order_relaxed);
+}
+
+static void session_left(struct session *session) {
+        struct presence *presence = served_pool_presence(session->served, session->id);
+        presence->session = NULL;
+        atomic_store_explicit(&presence->connected_since_s, 0, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&session->served->clients, 1, memory_order_relaxed);
 }
 
 int session_open(struct connection *connection, struct served_pool *served,
@@ -52,7 +59,7 @@ int session_open(struct connection *connection, struct served_pool *served,
                 free(session);
                 return error;
         }
-        session_presence(session, true);
+        session_arrived(session);
         *out = session;
         return 0;
 }
@@ -63,8 +70,9 @@ int session_reopen(struct connection *connection, struct served_pool *served,
         if (!session)
                 return -ENOMEM;
         session->connection = connection;
+        session->confirmed = true;
         session->id = info->session;
-        session_presence(session, true);
+        session_arrived(session);
         *out = session;
         return 0;
 }
@@ -79,6 +87,7 @@ void session_rebind(struct session *session, struct connection *connection) {
 
 /* From here on the worker's idle turns return what it holds. */
 static void session_queue_reclaim(struct session *session) {
+        cache_close(session->served, session->id);
         pool_session_close(session->served->pool, session->id);
         session->ended_ns = worker_clock_ns();
         list_append(&session->worker->reclaims, &session->in_reclaims);
@@ -99,9 +108,21 @@ int session_adopt(struct worker *worker, struct served_pool *served,
 void session_end(struct session *session) {
         session->ending = session->said_goodbye ? "said goodbye" : "is gone";
         waits_withdraw(session);
-        cache_close(session->served, session->id);
-        session_presence(session, false);
+        session_left(session);
         session_queue_reclaim(session);
+}
+
+int session_leave(struct session *session, int pidfd) {
+        struct pool_session_info info;
+        int error = pool_session_info(session->served->pool, session->id, &info);
+        if (!error)
+                error = orphan_keep(session->worker, session->served, &info, pidfd);
+        if (error)
+                return error;
+        waits_withdraw(session);
+        session_left(session);
+        free(session);
+        return 0;
 }
 
 void session_abandon(struct session *session) {

@@ -19,6 +19,8 @@ struct session {
         uint32_t id;
         uint32_t pid, uid;
         bool read_only;
+        bool resumes;   /* what its client does when it loses the connection */
+        bool confirmed; /* it has asked for something: it knows of its session */
         char name[LEDGER_NAME_BYTES];
         struct link waits; /* of struct wait */
         unsigned wait_count;
@@ -50,6 +52,10 @@ int session_adopt(struct worker *worker, struct served_pool *served,
 
 /* Ends it: waits are withdrawn, what it holds is returned from now on, and then it is freed. */
 void session_end(struct session *session);
+
+/* Its connection is lost, its process lives and will come back for it: it is an orphan from here on, which takes pidfd. 0; -errno:
+ * nothing was done. */
+int session_leave(struct session *session, int pidfd);
 
 /* The daemon stops: forgets the session but leaves it in the ledger for the next one. */
 void session_abandon(struct session *session);

@@ -112,9 +112,11 @@ int wait_begin(struct session *session, const struct wait_request *request, stru
                 continue;
         int result = waiters_enter(&session->served->waiters, &wait->waiter, session->uid);
         if (result == 0) {
-                if (request->timeout_ms >= 0)
+                if (request->timeout_ms >= 0) {
+                        uv_update_time(&session->worker->loop);
                         uv_timer_start(
                                 &wait->timer, wait_expired, (uint64_t)request->timeout_ms, 0);
+                }
                 return 0;
         }
         if (result == 1)

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "connection.h"
@@ -20,9 +19,7 @@
 static _Thread_local struct worker *worker_here;
 
 uint64_t worker_clock_ns(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+        return poller_clock_ns();
 }
 
 /* ---- Inbox ---- */
@@ -128,16 +125,17 @@ static void worker_open_inbox(struct worker *worker) {
 /* ---- Turns of the loop ---- */
 
 static void worker_on_wake(uv_async_t *wake) {
-        (void)wake; /* the inbox is opened before the loop waits again */
+        (void)wake; /* the inbox is opened before the worker waits again */
 }
 
-static void worker_before_poll(uv_prepare_t *prepare) {
-        struct worker *worker = prepare->data;
+/* Delivers what the last turn left. */
+static void worker_before_turn(struct worker *worker) {
         connection_flush(worker);
         while (atomic_load_explicit(&worker->inbox.filled, memory_order_acquire)) {
                 worker_open_inbox(worker);
                 connection_flush(worker);
         }
+        connections_bury(worker);
 }
 
 /* One slice for each session that is being returned, one turn for each connection with requests. */
@@ -170,7 +168,7 @@ void worker_has_more(struct worker *worker) {
 
 static void worker_on_tick(uv_timer_t *tick) {
         struct worker *worker = tick->data;
-        uint64_t now_ms = uv_now(&worker->loop);
+        uint64_t now_ms = worker_now_ms(worker);
         struct link round;
         link_init(&round);
         list_move(&worker->watched, &round);
@@ -187,8 +185,10 @@ static void worker_on_tick(uv_timer_t *tick) {
 
 void worker_watch(struct worker *worker, struct link *in_watched) {
         list_append(&worker->watched, in_watched);
-        if (!uv_is_active((uv_handle_t *)&worker->tick))
-                uv_timer_start(&worker->tick, worker_on_tick, TICK_MS, TICK_MS);
+        if (uv_is_active((uv_handle_t *)&worker->tick))
+                return;
+        uv_update_time(&worker->loop);
+        uv_timer_start(&worker->tick, worker_on_tick, TICK_MS, TICK_MS);
 }
 
 void worker_lost_connection(struct worker *worker) {
@@ -202,17 +202,22 @@ static int worker_init_loop(struct worker *worker) {
         int error = uv_loop_init(&worker->loop);
         if (error)
                 return error;
+        error = poller_init(&worker->poller, &worker->loop);
+        if (error)
+                goto close_loop;
         error = uv_async_init(&worker->loop, &worker->wake, worker_on_wake);
-        if (error) {
-                uv_loop_close(&worker->loop);
-                return error;
-        }
-        uv_prepare_init(&worker->loop, &worker->before_poll);
+        if (error)
+                goto deinit_poller;
         uv_idle_init(&worker->loop, &worker->more);
         uv_timer_init(&worker->loop, &worker->tick);
-        worker->before_poll.data = worker->more.data = worker->tick.data = worker;
-        uv_prepare_start(&worker->before_poll, worker_before_poll);
+        worker->more.data = worker->tick.data = worker;
         return 0;
+
+deinit_poller:
+        poller_deinit(&worker->poller);
+close_loop:
+        uv_loop_close(&worker->loop);
+        return error;
 }
 
 static int worker_init_buffers(struct worker *worker) {
@@ -234,6 +239,7 @@ static void worker_free_buffers(struct worker *worker) {
 int worker_init(struct worker *worker, struct serving *serving, unsigned index) {
         *worker = (struct worker){.serving = serving, .index = index};
         link_init(&worker->connections);
+        link_init(&worker->closed);
         link_init(&worker->watched);
         link_init(&worker->runnable);
         link_init(&worker->reclaims);
@@ -261,7 +267,6 @@ static void worker_close_handles(struct worker *worker) {
         worker->inbox.open = false;
         uv_close((uv_handle_t *)&worker->wake, NULL);
         pthread_mutex_unlock(&worker->inbox.lock);
-        uv_close((uv_handle_t *)&worker->before_poll, NULL);
         uv_close((uv_handle_t *)&worker->more, NULL);
         uv_close((uv_handle_t *)&worker->tick, NULL);
 }
@@ -285,7 +290,10 @@ static void worker_end(struct worker *worker) {
 static void *worker_main(void *argument) {
         struct worker *worker = argument;
         worker_here = worker;
-        uv_run(&worker->loop, UV_RUN_DEFAULT);
+        do
+                worker_before_turn(worker);
+        while (poller_turn(&worker->poller));
+        connections_bury(worker);
         barrier_retire(&worker->serving->barrier);
         return NULL;
 }
@@ -313,6 +321,7 @@ void worker_deinit(struct worker *worker) {
                 link_remove(&arrival->in_inbox);
                 arrival_drop(arrival);
         }
+        poller_deinit(&worker->poller);
         uv_loop_close(&worker->loop);
         pthread_mutex_destroy(&worker->inbox.lock);
         worker_free_buffers(worker);

@@ -11,6 +11,7 @@
 
 #include "list.h"
 #include "peer.h"
+#include "poller.h"
 #include "proto/arena.h"
 #include "proto/frame.h"
 #include "proto/message.h"
@@ -68,15 +69,16 @@ struct worker {
         unsigned index;
         pthread_t thread;
         uv_loop_t loop;
+        struct poller poller; /* the loop and the connections' sockets */
         uv_async_t wake;
-        uv_prepare_t before_poll; /* delivers what the turns left */
-        uv_idle_t more;           /* active while there is work that waits for nothing */
-        uv_timer_t tick;          /* active while a connection may run out of time */
+        uv_idle_t more;  /* active while there is work that waits for nothing */
+        uv_timer_t tick; /* active while a connection may run out of time */
         bool stopping;
         struct inbox inbox;
         _Atomic uint32_t connection_count; /* the acceptor's, lowered here */
 
         struct link connections; /* all, of struct connection */
+        struct link closed;      /* of struct connection, to be freed between two turns */
         struct link watched;     /* that may run out of time */
         struct link runnable;    /* with whole requests that were received but not run yet */
         struct link reclaims;    /* of struct session, whose holds are being returned */
@@ -129,3 +131,8 @@ static inline struct statistics *worker_statistics(
 
 /* Monotonic clock. */
 uint64_t worker_clock_ns(void);
+
+/* The same without asking it: as it was when the last wake-up or request was over. */
+static inline uint64_t worker_now_ms(const struct worker *worker) {
+        return worker->poller.now_ns / 1000000u;
+}

@@ -75,6 +75,11 @@ struct message_ranges {
         size_t count;
 };
 
+/* Bits of features. */
+#define FEATURE_RESUMES                                                                            \
+        UINT64_C(                                                                                  \
+                1) /* the client comes back when it loses the connection, as long as its process lives */
+
 enum hello_access {
         ACCESS_READ_WRITE = 0,
         ACCESS_READ_ONLY = 1, /* read-only descriptor; may attach, look up, release */

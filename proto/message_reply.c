@@ -18,7 +18,7 @@
 REPLY_LIST(X)
 #undef X
 
-#define REPLY_KIND_END (REPLY_CHECK + 1)
+#define REPLY_KIND_END (REPLY_RANGE + 1)
 
 /* A body, or a piece of one, on its way to the wire; points into the reply and into itself. */
 union reply_body {
@@ -30,6 +30,7 @@ union reply_body {
         Buddyd__Peer peer;
         struct stats_body stats;
         Buddyd__Check check;
+        Buddyd__Range range;
         struct clients_body clients;
         struct holds_body holds;
 };
@@ -205,6 +206,22 @@ static int check_write(const struct reply *reply, size_t first, union reply_body
         return 0;
 }
 
+static int range_read(struct body_memory *memory, const ProtobufCMessage *body, struct reply *out) {
+        (void)memory;
+        const Buddyd__Range *wire = (const Buddyd__Range *)body;
+        out->range = (struct message_range){wire->offset, wire->length, wire->generation};
+        return 0;
+}
+
+static int range_write(const struct reply *reply, size_t first, union reply_body *out) {
+        (void)first;
+        out->range = (Buddyd__Range)BUDDYD__RANGE__INIT;
+        out->range.offset = reply->range.offset;
+        out->range.length = reply->range.length;
+        out->range.generation = reply->range.generation;
+        return 0;
+}
+
 static const struct reply_row rows[REPLY_KIND_END] = {
         [REPLY_REFUSED] = {&buddyd__refused__descriptor, refused_read, refused_write},
         [REPLY_DONE] = {&buddyd__empty__descriptor, done_read, done_write},
@@ -215,6 +232,7 @@ static const struct reply_row rows[REPLY_KIND_END] = {
         [REPLY_CLIENTS] = {&buddyd__clients__descriptor, clients_read, clients_write},
         [REPLY_HOLDS] = {&buddyd__holds__descriptor, holds_read, holds_write},
         [REPLY_CHECK] = {&buddyd__check__descriptor, check_read, check_write},
+        [REPLY_RANGE] = {&buddyd__range__descriptor, range_read, range_write},
 };
 
 static const struct reply_row *row_of(unsigned kind) {

@@ -69,7 +69,7 @@ static bool read_all(int fd, uint8_t *bytes, size_t length) {
         return true;
 }
 
-const struct request *peer_read(int fd) {
+static const struct request *read_request(int fd) {
         static uint8_t frame[FRAME_HEADER_BYTES + FRAME_REQUEST_MAX];
         static struct arena arena;
         static struct request request;
@@ -85,6 +85,22 @@ const struct request *peer_read(int fd) {
         arena_reset(&arena);
         need(request_decode(&arena, message, length, &request) == 0);
         return &request;
+}
+
+/* Nothing is cached here, and a client that knows of its session is believed. */
+const struct request *peer_read(int fd) {
+        for (;;) {
+                const struct request *request = read_request(fd);
+                struct reply reply = {.id = request->id, .kind = REPLY_DONE};
+                if (request->kind == REQUEST_CACHE) {
+                        reply.kind = REPLY_REFUSED;
+                        reply.refused =
+                                (struct reply_refused){STATUS_UNKNOWN_REQUEST, "no such request"};
+                } else if (request->kind != REQUEST_PING) {
+                        return request;
+                }
+                peer_send(fd, &reply, NULL, 0);
+        }
 }
 
 void peer_send(int fd, const struct reply *reply, const int *fds, size_t fd_count) {

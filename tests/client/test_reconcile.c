@@ -82,9 +82,12 @@ static void answer_again(int fd) {
                 peer_need(request->alloc.count == scene->named);
                 send_ranges(fd, request->id, 100, scene->named);
                 return;
-        case REQUEST_LOOKUP:
-                send_ranges(fd, request->id, 100, 1);
+        case REQUEST_LOOKUP: {
+                struct reply reply = {
+                        .id = request->id, .kind = REPLY_RANGE, .range = {100 * PAGE, PAGE, 1}};
+                peer_send(fd, &reply, NULL, 0);
                 return;
+        }
         case REQUEST_FIND: {
                 struct reply reply = {.id = request->id, .kind = REPLY_PEER, .peer = 9};
                 peer_send(fd, &reply, NULL, 0);

@@ -49,6 +49,7 @@ uint32_t fixture_session(struct pool_fixture *fixture, const char *name, uint32_
         snprintf(identity.name, sizeof identity.name, "%s", name);
         uint32_t session;
         require(pool_session_open(fixture->pool, &identity, &session) == 0, "pool_session_open");
+        pool_session_confirm(fixture->pool, session);
         return session;
 }
 

@@ -320,10 +320,10 @@ Test(pool, sessions_run_out_cleanly) {
 }
 
 Test(pool, finds_a_session_by_name) {
-        cr_assert_eq(pool_session_find(pool, "bob"), bob);
-        cr_assert_eq(pool_session_find(pool, "eve"), 0);
+        cr_assert_eq(pool_session_find(pool, "bob", 0), bob);
+        cr_assert_eq(pool_session_find(pool, "eve", 0), 0);
         pool_session_close(pool, bob);
-        cr_assert_eq(pool_session_find(pool, "bob"), 0);
+        cr_assert_eq(pool_session_find(pool, "bob", 0), 0);
         fixture_close(&fixture, bob);
 }
 

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +103,38 @@ static int connect_until_deadline(void) {
         return -1;
 }
 
+/* Pings, each with a descriptor, on a connection that the kernel made before the daemon could ask it to refuse
+ * those. A receive stops at every one of them, and all have come before the first. */
+static void send_parcels(int client, int count) {
+        for (int id = 1; id <= count; id++) {
+                uint8_t ping[] = {4, 0, 0, 0, 0x08, (uint8_t)id, 0x5a, 0};
+                union {
+                        struct cmsghdr header;
+                        char bytes[CMSG_SPACE(sizeof(int))];
+                } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
+                                     .cmsg_level = SOL_SOCKET,
+                                     .cmsg_type = SCM_RIGHTS}};
+                memcpy(CMSG_DATA(&control.header), &client, sizeof(int));
+                struct iovec part = {ping, sizeof(ping)};
+                struct msghdr message = {.msg_iov = &part,
+                        .msg_iovlen = 1,
+                        .msg_control = &control,
+                        .msg_controllen = sizeof(control)};
+                require(sendmsg(client, &message, MSG_NOSIGNAL) == sizeof(ping), "parcel");
+        }
+}
+
+static void await_replies(int client, int count) {
+        for (int id = 1; id <= count; id++) {
+                const uint8_t done[] = {4, 0, 0, 0, 0x08, (uint8_t)id, 0x1a, 0};
+                uint8_t reply[sizeof(done)];
+                struct pollfd wait = {.fd = client, .events = POLLIN};
+                require(poll(&wait, 1, DEADLINE_MS) == 1, "a reply to every parcel");
+                require(recv(client, reply, sizeof(reply), MSG_WAITALL) == sizeof(reply), "reply");
+                require(memcmp(reply, done, sizeof(done)) == 0, "done");
+        }
+}
+
 static bool objects_left(void) {
         DIR *objects = opendir("/dev/shm");
         require(objects != NULL, "/dev/shm");
@@ -121,7 +154,9 @@ int main(int argc, char **argv) {
         start(argv[1], argv[2]);
 
         int client = connect_until_deadline();
+        send_parcels(client, 3);
         await_message(notify, "READY=1");
+        await_replies(client, 3);
         int second = connect_until_deadline();
         require(objects_left(), "the pool is there");
 

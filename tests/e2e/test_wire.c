@@ -2,6 +2,7 @@
  * their own connection at most: another client works on beside them, descriptors come back, and the pool is sound. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "bystander.h"
 #include "proto/frame.h"
@@ -77,6 +78,28 @@ Test(wire, a_frame_cut_short_by_a_close_is_nothing) {
                 wire_open(&wire, &by.scene);
                 wire_hello(&wire, &by.scene);
                 wire_send(&wire, frame, length < (size_t)whole ? length : (size_t)whole - 1);
+                wire_close(&wire);
+        }
+        bystander_close(&by);
+}
+
+/* The end comes with the request, and is reported only once. */
+Test(wire, who_says_no_more_is_answered_and_closed) {
+        struct bystander by;
+        bystander_open(&by);
+        for (int round = 0; round < 50; round++) {
+                struct wire wire;
+                struct reply reply;
+                wire_open(&wire, &by.scene);
+                wire_hello(&wire, &by.scene);
+                scene_freeze(&by.scene);
+                uint64_t id = wire_request(&wire, alloc_request(4096, 1));
+                shutdown(wire.fd, SHUT_WR);
+                scene_thaw(&by.scene);
+                cr_assert(wire_reply(&wire, &reply));
+                cr_assert_eq(reply.id, id);
+                cr_assert_eq(reply.kind, REPLY_RANGES);
+                wire_expect_closed(&wire, 15000);
                 wire_close(&wire);
         }
         bystander_close(&by);

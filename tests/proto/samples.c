@@ -116,6 +116,7 @@ static const struct reply replies[] = {
         {.id = 17, .kind = REPLY_HOLDS, .holds = {holds, MESSAGE_ENTRIES_MAX, UINT64_MAX}},
         {.id = 18, .kind = REPLY_CHECK, .check = {1, 2, 3, 4, 5, 6, 7, 8, 9, ""}},
         {.id = 19, .kind = REPLY_CHECK, .check = {.fault = "page 7 is free and held"}},
+        {.id = 20, .kind = REPLY_RANGE, .range = {UINT64_MAX, 4096, UINT64_MAX - 1}},
 };
 
 const struct request *sample_requests(size_t *count) {

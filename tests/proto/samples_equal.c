@@ -182,6 +182,9 @@ bool replies_equal(const struct reply *a, const struct reply *b) {
                 return clients_equal(&a->clients, &b->clients);
         case REPLY_HOLDS:
                 return holds_equal(&a->holds, &b->holds);
+        case REPLY_RANGE:
+                return a->range.offset == b->range.offset && a->range.length == b->range.length &&
+                       a->range.generation == b->range.generation;
         case REPLY_CHECK:
                 return check_equal(&a->check, &b->check);
         default:

@@ -33,7 +33,7 @@ static int decode_body(uint32_t kind, struct wire *body, struct reply *out) {
 Test(reply, every_kind_comes_back) {
         size_t count;
         const struct reply *samples = sample_replies(&count);
-        bool seen[REPLY_CHECK + 1] = {0};
+        bool seen[REPLY_RANGE + 1] = {0};
         for (size_t i = 0; i < count; i++) {
                 ptrdiff_t length = reply_encode(&samples[i], frame, sizeof(frame));
                 cr_assert_gt(length, 0, "sample %zu", i);
@@ -122,7 +122,7 @@ Test(reply, refuses_to_encode_over_limits) {
                 {.kind = REPLY_HOLDS, .holds = {holds, MESSAGE_ENTRIES_MAX + 1, 0}},
                 {.kind = REPLY_HOLDS, .holds = {keyed, 40, 0}},
                 {.kind = REPLY_NONE},
-                {.kind = (enum reply_kind)(REPLY_CHECK + 1)},
+                {.kind = (enum reply_kind)(REPLY_RANGE + 1)},
         };
         for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
                 cr_assert_eq(reply_encode(&replies[i], frame, sizeof(frame)), -EMSGSIZE, "%zu", i);
@@ -158,7 +158,7 @@ Test(reply, unknown_status_is_a_protocol_error) {
 Test(reply, unknown_body_is_none_with_the_id) {
         struct wire body = {0};
         struct reply out;
-        cr_assert_eq(decode_body(REPLY_CHECK + 1, &body, &out), 0);
+        cr_assert_eq(decode_body(REPLY_RANGE + 1, &body, &out), 0);
         cr_assert_eq(out.kind, REPLY_NONE);
         cr_assert_eq(out.id, 7);
 }
