@@ -17,7 +17,7 @@
 /* ---- The memory ---- */
 
 static int area_fd_new(uint64_t bytes) {
-        int fd = memfd_create("buddyclient.cache", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        int fd = memfd_create(CACHE_AREA_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (fd < 0)
                 return -1;
         if (fchmod(fd, 0600) == 0 && ftruncate(fd, (off_t)bytes) == 0 &&
@@ -56,6 +56,7 @@ bool cache_init(
                 .block_max_bytes = budget_bytes < CACHE_BLOCK_MAX ? budget_bytes : CACHE_BLOCK_MAX,
                 .budget_bytes = budget_bytes,
         };
+        memcpy(cache->area->token, pool->token, sizeof(cache->area->token));
         pthread_mutex_init(&cache->lock, NULL);
         return true;
 }

@@ -29,9 +29,14 @@ struct cache {
         bool refilling[CACHE_ORDERS];
 };
 
-/* Makes the memory, for a pool of this geometry. False: there will be no cache. */
-bool cache_init(
-        struct cache *cache, uint64_t page_bytes, uint64_t max_size_bytes, uint64_t budget_bytes);
+/* Whose ranges it keeps. */
+struct cache_pool {
+        uint64_t page_bytes, max_size_bytes;
+        const uint8_t *token; /* of the session */
+};
+
+/* Makes the memory. False: there will be no cache. */
+bool cache_init(struct cache *cache, const struct cache_pool *pool, uint64_t budget_bytes);
 void cache_deinit(struct cache *cache);
 
 /* Hands the memory to the daemon, as the only exchange on a connection, under this id. 0; -EAGAIN: the daemon has no use for it

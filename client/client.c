@@ -174,7 +174,12 @@ void client_uncache(struct buddyclient *client, unsigned order, unsigned keep) {
 
 int client_leave_cache(struct buddyclient *client, const struct buddyclient_range *range) {
         uint64_t word;
-        struct holding holding = {range->offset, range->length, (uint32_t)range->generation, 0};
+        struct holding holding = {.offset = range->offset,
+                .length = range->length,
+                .generation = (uint32_t)range->generation,
+                .use = (uint32_t)(range->generation >> 32)};
+        if (!holdings_name_is_right(&client->holdings, &holding))
+                return client_refuse_range(client, range, -ESTALE);
         if (!client->cache.area)
                 return 0;
         for (;;) {

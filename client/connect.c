@@ -60,9 +60,9 @@ static int open_cache(struct buddyclient *client, const struct hello_answer *ans
         uint64_t budget = answer->size_bytes / CACHE_POOL_PART;
         if (client->cache_bytes < budget)
                 budget = client->cache_bytes;
+        struct cache_pool pool = {answer->page_bytes, answer->max_size_bytes, answer->token};
         int rc;
-        if (client->read_only ||
-                !cache_init(&client->cache, answer->page_bytes, answer->max_size_bytes, budget)) {
+        if (client->read_only || !cache_init(&client->cache, &pool, budget)) {
                 rc = hello_confirm(stream, deadline);
                 return rc < 0 ? client_refuse(client, rc, "the daemon does not answer") : 0;
         }

@@ -86,6 +86,8 @@ static int add_hold(struct holdings *holdings, const struct holding *range) {
                 holdings->used++;
         } else if (same_range(slot, range)) {
                 slot->count++;
+                if (range->use > slot->use)
+                        slot->use = range->use;
         } else {
                 return -EEXIST;
         }
@@ -142,6 +144,16 @@ int holdings_cover(
                 add_hold(holdings, &ranges[--dropped]);
         pthread_mutex_unlock(&holdings->lock);
         return rc;
+}
+
+bool holdings_name_is_right(struct holdings *holdings, const struct holding *range) {
+        pthread_mutex_lock(&holdings->lock);
+        const struct holding *slot =
+                holdings->slot_count > 0 ? find_slot(holdings, range->offset) : NULL;
+        bool right =
+                !slot || !same_range(slot, range) || range->use == 0 || range->use == slot->use;
+        pthread_mutex_unlock(&holdings->lock);
+        return right;
 }
 
 size_t holdings_count(struct holdings *holdings) {

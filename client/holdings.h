@@ -16,6 +16,8 @@ struct holding {
         uint64_t length;
         uint32_t generation;
         uint32_t count; /* holds; 0: the slot is empty */
+        uint32_t
+                use; /* the upper half of the generation that users name it by; 0: whatever it is */
 };
 
 struct holdings {
@@ -55,6 +57,9 @@ int holdings_drop_locked(struct holdings *holdings, const struct holding *range)
  * -ENOENT: not so, and *bad is the first that cannot. */
 int holdings_cover(
         struct holdings *holdings, const struct holding *ranges, size_t count, size_t *bad);
+
+/* False: the range is held, but under another name: it is of another use. */
+bool holdings_name_is_right(struct holdings *holdings, const struct holding *range);
 
 /* Number of different ranges that are held, and of holds of them. */
 size_t holdings_count(struct holdings *holdings);

@@ -35,6 +35,7 @@ static int record_granted(struct taking *taking, const struct message_ranges *ra
                 .offset = range.offset,
                 .length = range.length,
                 .generation = (uint32_t)range.generation,
+                .use = taking->use,
         };
         rc = holdings_add_locked(&taking->client->holdings, &holding);
         if (rc == 0)
@@ -108,6 +109,7 @@ int taking_accept_range(void *context, const struct reply *reply) {
                 reply->range.offset, reply->range.length, reply->range.generation};
         uint64_t place;
         uint32_t generation;
+        taking->use = (uint32_t)(range.generation >> 32);
         if (reply->kind != REPLY_RANGE ||
                 client_place(taking->client, &range, &place, &generation) < 0 ||
                 record_all(taking, &(struct message_ranges){&place, &generation, 1}) < 0)

@@ -43,7 +43,10 @@ int buddyclient_attach(struct buddyclient *client, const struct buddyclient_rang
         rc = batch_init(&batch, client, range, 1);
         if (rc < 0)
                 return rc;
-        struct taking taking = {.client = client, .count = 1, .batch = &batch};
+        struct taking taking = {.client = client,
+                .count = 1,
+                .use = (uint32_t)(range->generation >> 32),
+                .batch = &batch};
         struct request request = {
                 .kind = REQUEST_ATTACH,
                 .attach = {{range->offset, range->length, range->generation}},

@@ -9,6 +9,7 @@ struct taking {
         uint64_t length; /* of each range, at least */
         size_t count;
         size_t spare_max; /* so many more may come, for the cache */
+        uint32_t use;     /* of the name of what is attached or looked up */
         bool granted;     /* by an alloc: the cache may count them, instead of the table */
         struct buddyclient_range *out;
         struct batch *batch; /* of an attach, instead of out */

@@ -10,6 +10,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "cache_fetch.h"
 #include "proto/cache_area.h"
 #include "served_pool.h"
 
@@ -219,6 +220,7 @@ void cache_close(struct served_pool *served, uint32_t session) {
         struct cache_area *area = presence->cache;
         presence->cache = NULL;
         atomic_store(&presence->shared_unseen, false);
+        atomic_store(&presence->cache_sought, false);
         spinlock_unlock(&presence->cache_lock);
         if (!area)
                 return;
@@ -231,6 +233,26 @@ void cache_close(struct served_pool *served, uint32_t session) {
                 }
         atomic_fetch_add(&served->closed_cache_hits, figures.hits);
         munmap(area, area_bytes(served));
+}
+
+/* ---- Of those who have not come back ---- */
+
+/* Looks once for the cache of a session that an earlier daemon, or a connection, left. */
+static void cache_find(struct served_pool *served, uint32_t session) {
+        struct presence *presence = &served->presence[session];
+        struct pool_session_info info;
+        const char *why;
+        if (atomic_load_explicit(&presence->connected_since_s, memory_order_relaxed) != 0 ||
+                atomic_exchange(&presence->cache_sought, true) ||
+                pool_session_info(served->pool, session, &info) != 0 ||
+                info.state != SESSION_LIVE || info.identity.pid == 0)
+                return;
+        spinlock_lock(&presence->cache_lock);
+        bool there = presence->cache != NULL;
+        spinlock_unlock(&presence->cache_lock);
+        int fd = there ? -1 : cache_fetch(&info.identity);
+        if (fd >= 0)
+                cache_adopt(served, session, fd, &why);
 }
 
 /* ---- Taking back ---- */
@@ -249,6 +271,7 @@ bool cache_take_back_next(struct served_pool *served, uint32_t *session) {
         while ((*session = pool_session_next(served->pool, *session)) != 0) {
                 struct presence *presence = &served->presence[*session];
                 uint64_t bytes = 0;
+                cache_find(served, *session);
                 spinlock_lock(&presence->cache_lock);
                 for (unsigned order = 0; presence->cache && order < CACHE_ORDERS; order++)
                         bytes += order_take_back(served, *session, order, 0);
@@ -295,6 +318,7 @@ bool cache_share(struct served_pool *served, struct block block, uint64_t name) 
                 return true;
         struct presence *presence = &served->presence[owner];
         bool shared = true;
+        cache_find(served, owner);
         spinlock_lock(&presence->cache_lock);
         if (presence->cache)
                 shared = word_share(cache_word(presence->cache, block.page), block, name);

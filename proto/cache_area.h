@@ -24,8 +24,10 @@
 #define CACHE_SLOTS     64u                   /* per order; a power of two */
 #define CACHE_BLOCK_MAX (UINT64_C(512) << 10) /* bytes; larger ranges are not cached */
 #define CACHE_AREA_MAX  (UINT64_C(4) << 30)   /* bytes; pools that need more have no caches */
+#define CACHE_AREA_NAME "buddyclient.cache"   /* of the memfd, by which the next daemon finds it */
 
 struct cache_area {
+        uint8_t token[16];                   /* of the session whose it is; by the client */
         _Atomic uint32_t closed;             /* the session is over; by the daemon */
         _Atomic uint64_t counted;            /* words with CACHE_COUNTED */
         _Atomic uint32_t used[CACHE_ORDERS]; /* slots from here on were never used; by the client */

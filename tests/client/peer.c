@@ -87,20 +87,25 @@ static const struct request *read_request(int fd) {
         return &request;
 }
 
-/* Nothing is cached here, and a client that knows of its session is believed. */
-const struct request *peer_read(int fd) {
-        for (;;) {
-                const struct request *request = read_request(fd);
-                struct reply reply = {.id = request->id, .kind = REPLY_DONE};
-                if (request->kind == REQUEST_CACHE) {
-                        reply.kind = REPLY_REFUSED;
-                        reply.refused =
-                                (struct reply_refused){STATUS_UNKNOWN_REQUEST, "no such request"};
-                } else if (request->kind != REQUEST_PING) {
-                        return request;
-                }
-                peer_send(fd, &reply, NULL, 0);
+/* What comes second: nothing is cached here, and a client that knows of its session is believed. */
+static bool answer_second(int fd, const struct request *request) {
+        struct reply reply = {.id = request->id, .kind = REPLY_DONE};
+        if (request->kind == REQUEST_CACHE) {
+                reply.kind = REPLY_REFUSED;
+                reply.refused = (struct reply_refused){STATUS_UNKNOWN_REQUEST, "no such request"};
+        } else if (request->kind != REQUEST_PING) {
+                return false;
         }
+        peer_send(fd, &reply, NULL, 0);
+        return true;
+}
+
+const struct request *peer_read(int fd) {
+        const struct request *request;
+        do
+                request = read_request(fd);
+        while (answer_second(fd, request));
+        return request;
 }
 
 void peer_send(int fd, const struct reply *reply, const int *fds, size_t fd_count) {
@@ -163,10 +168,15 @@ static int pool_segment(void) {
         return segment;
 }
 
+void peer_confirm(int fd) {
+        peer_need(answer_second(fd, read_request(fd)));
+}
+
 void peer_greet(int fd) {
         struct reply reply = peer_welcome(peer_read(fd)->id);
         int segment = pool_segment();
         peer_send(fd, &reply, &segment, 1);
+        peer_confirm(fd);
 }
 
 void peer_need(bool condition) {

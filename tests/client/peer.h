@@ -37,7 +37,10 @@ void peer_send_bytes(int fd, const void *bytes, size_t length);
 /* A memfd of that many bytes. */
 int peer_segment(size_t bytes);
 
-/* The welcome that a daemon with a pool of 1 MiB would send, and that welcome sent. */
+/* Answers what a client sends second, to say that it knows of its session: its cache, which is refused, or a ping. */
+void peer_confirm(int fd);
+
+/* The welcome that a daemon with a pool of 1 MiB would send, and that welcome sent, with what comes second. */
 struct reply peer_welcome(uint64_t id);
 void peer_greet(int fd);
 

@@ -302,6 +302,7 @@ static void checks_hello(int fd) {
         int segment = peer_segment(1 << 20);
         peer_send(fd, &reply, &segment, 1);
         close(segment);
+        peer_confirm(fd);
         peer_wait_close(fd);
 }
 

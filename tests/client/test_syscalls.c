@@ -13,10 +13,11 @@
 #define PAIRS 50
 
 /* Makes a first pair, so that nothing is done for the first time between the stops. */
-static _Noreturn void trace_me(const struct daemon_process *daemon) {
-        struct buddyclient *client = daemon_process_connect(daemon);
+static _Noreturn void trace_me(const struct daemon_process *daemon, uint64_t cache_bytes) {
+        struct buddyclient *client = daemon_process_client(daemon);
         struct buddyclient_range range;
-        if (!client || ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
+        if (!client || buddyclient_set_cache_bytes(client, cache_bytes) != 0 ||
+                buddyclient_connect(client) != 0 || ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
                 _exit(1);
         for (int i = -1; i < PAIRS; i++) {
                 if (i == 0)
@@ -50,27 +51,41 @@ static void count_calls(pid_t child, unsigned *counts, size_t numbers) {
         }
 }
 
-Test(client, request_costs_one_send_and_one_receive) {
+/* Counts them of pairs by a client with such a cache, without what raise does. */
+static void count_pairs(uint64_t cache_bytes, unsigned counts[1024]) {
         struct daemon_process daemon;
         cr_assert_eq(daemon_process_start(&daemon, BUDDYD, 1 << 20), 0);
         pid_t child = fork();
         if (child == 0)
-                trace_me(&daemon);
+                trace_me(&daemon, cache_bytes);
         int status;
-        unsigned counts[1024] = {0};
         expect_stop(child, &status);
         ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACESYSGOOD);
         count_calls(child, counts, 1024);
         ptrace(PTRACE_CONT, child, NULL, NULL);
         cr_assert_eq(waitpid(child, &status, 0), child);
         cr_assert_eq(status, 0);
+        cr_assert_eq(daemon_process_stop(&daemon), 0);
+        counts[SYS_getpid] = counts[SYS_gettid] = counts[SYS_tgkill] = counts[SYS_rt_sigprocmask] =
+                0;
+}
+
+static void expect_none(const unsigned counts[1024]) {
+        for (unsigned number = 0; number < 1024; number++)
+                cr_assert_eq(counts[number], 0, "%u times system call %u", counts[number], number);
+}
+
+Test(client, request_costs_one_send_and_one_receive) {
+        unsigned counts[1024] = {0};
+        count_pairs(0, counts);
         cr_assert_eq(counts[SYS_sendto], 2 * PAIRS, "%u sends", counts[SYS_sendto]);
         cr_assert_eq(counts[SYS_recvfrom], 2 * PAIRS, "%u receives", counts[SYS_recvfrom]);
         counts[SYS_sendto] = counts[SYS_recvfrom] = 0;
-        /* What raise does. */
-        counts[SYS_getpid] = counts[SYS_gettid] = counts[SYS_tgkill] = counts[SYS_rt_sigprocmask] =
-                0;
-        for (unsigned number = 0; number < 1024; number++)
-                cr_assert_eq(counts[number], 0, "%u times system call %u", counts[number], number);
-        cr_assert_eq(daemon_process_stop(&daemon), 0);
+        expect_none(counts);
+}
+
+Test(client, pair_with_a_cache_makes_no_system_call) {
+        unsigned counts[1024] = {0};
+        count_pairs(1 << 20, counts);
+        expect_none(counts);
 }

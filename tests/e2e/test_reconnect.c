@@ -48,6 +48,7 @@ static struct buddyclient *client_of(const struct scene *scene, const char *name
         cr_assert_eq(buddyclient_set_pool(client, scene->pool), 0);
         cr_assert_eq(buddyclient_set_name(client, name), 0);
         cr_assert_eq(buddyclient_set_timeout_ms(client, timeout_ms), 0);
+        cr_assert_eq(buddyclient_set_cache_bytes(client, 0), 0);
         cr_assert_eq(buddyclient_connect(client), 0);
         return client;
 }

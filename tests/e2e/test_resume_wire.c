@@ -58,6 +58,7 @@ static struct ticket session_new(
         cr_assert_not(reply.welcome.resumed);
         ticket.session = reply.welcome.session;
         memcpy(ticket.token, reply.welcome.token, sizeof ticket.token);
+        wire_expect_alive(wire); /* from here on it outlives the daemon */
         return ticket;
 }
 
