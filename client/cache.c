@@ -27,8 +27,8 @@ static int area_fd_new(uint64_t bytes) {
         return -1;
 }
 
-bool cache_init(
-        struct cache *cache, uint64_t page_bytes, uint64_t max_size_bytes, uint64_t budget_bytes) {
+bool cache_init(struct cache *cache, const struct cache_pool *pool, uint64_t budget_bytes) {
+        uint64_t page_bytes = pool->page_bytes, max_size_bytes = pool->max_size_bytes;
         uint64_t bytes = cache_area_bytes(max_size_bytes / page_bytes);
         *cache = (struct cache){.fd = -1};
         if (budget_bytes < page_bytes || page_bytes > CACHE_BLOCK_MAX || bytes > CACHE_AREA_MAX)

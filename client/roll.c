@@ -39,7 +39,7 @@ static int resize(struct roll *roll, size_t slot_count) {
                 const struct roll_entry *entry = &roll->slots[i];
                 if (entry->used)
                         *find_slot(&grown, &(struct holding){entry->offset, entry->length,
-                                                   entry->generation, 0}) = *entry;
+                                                   entry->generation, 0, 0}) = *entry;
         }
         free(roll->slots);
         *roll = grown;

@@ -237,13 +237,12 @@ void cache_close(struct served_pool *served, uint32_t session) {
 
 /* ---- Of those who have not come back ---- */
 
-/* Looks once for the cache of a session that an earlier daemon, or a connection, left. */
+/* Looks once for the cache of a session that has not handed it over: an earlier daemon left it, or it is just coming back. */
 static void cache_find(struct served_pool *served, uint32_t session) {
         struct presence *presence = &served->presence[session];
         struct pool_session_info info;
         const char *why;
-        if (atomic_load_explicit(&presence->connected_since_s, memory_order_relaxed) != 0 ||
-                atomic_exchange(&presence->cache_sought, true) ||
+        if (atomic_exchange(&presence->cache_sought, true) ||
                 pool_session_info(served->pool, session, &info) != 0 ||
                 info.state != SESSION_LIVE || info.identity.pid == 0)
                 return;

@@ -173,10 +173,13 @@ void peer_confirm(int fd) {
 }
 
 void peer_greet(int fd) {
-        struct reply reply = peer_welcome(peer_read(fd)->id);
+        const struct request *hello = peer_read(fd);
+        bool resumes = hello->hello.token != NULL; /* it will not take another session */
+        struct reply reply = peer_welcome(hello->id);
         int segment = pool_segment();
         peer_send(fd, &reply, &segment, 1);
-        peer_confirm(fd);
+        if (!resumes)
+                peer_confirm(fd);
 }
 
 void peer_need(bool condition) {
