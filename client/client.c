@@ -9,7 +9,7 @@
 #include "deadline.h"
 
 #define TIMEOUT_MS_DEFAULT  5000
-#define CACHE_BYTES_DEFAULT 0
+#define CACHE_BYTES_DEFAULT (UINT64_C(1) << 20)
 
 static bool is_control(char c) {
         return (unsigned char)c < 0x20 || c == 0x7f;

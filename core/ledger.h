@@ -12,6 +12,8 @@
  *   owner is a session, or OWNER_NONE on a live record when only hold words or keys name the block. given: the
  *   owner got it from a peer, so it knows of it though no reply of ours told it; what a client that comes
  *   back neither knows nor was given is the grant of a reply that was lost.
+ *   With nobody as owner, order + 1 may be 32 higher: owner is then the use by which the last owner's name of the
+ *   block is told from earlier ones of the same life (use_fold).
  *   A free record is {0, 0, generation of the last life}. check: of the word and of where it is, so that one
  *   that was bent, or belongs elsewhere, is found by the recovery. A word of 0 is that of a block never granted.
  * Chunk word (one for 512 pages): as a record, for blocks of order >= 9; order + 1 = CHUNK_SPLIT means

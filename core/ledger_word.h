@@ -11,6 +11,8 @@
 #define CHUNK_SPLIT 63u
 #define OWNER_NONE  0u
 #define OWNER_BITS  17
+#define ORDER_NAMED                                                                                \
+        32u /* added to the order of a block that nobody owns: the owner's bits are a use */
 
 /* One record or chunk word, unpacked. order_plus_1 == 0: free. */
 struct ledger_record {
@@ -18,7 +20,15 @@ struct ledger_record {
         uint32_t owner;
         uint32_t generation;
         bool given;
+        uint32_t
+                use; /* folded; of a block below CHUNK_ORDER that nobody owns: by which name others know it; 0: by any */
 };
+
+/* What a record has of the use that a block is named by, which is in the upper half of the generation that users see:
+ * 1 to 2^OWNER_BITS - 1, or 0 for 0. */
+static inline uint32_t use_fold(uint32_t use) {
+        return use == 0 ? 0 : (use - 1) % ((1u << OWNER_BITS) - 1) + 1;
+}
 
 /* The check byte of a word with none, at a page or in a slot: differs for each single bit that differs, and between
  * neighbours. */
@@ -46,17 +56,24 @@ static inline uint32_t key_page(uint64_t word) {
 
 /* The word of a record at a page, or of the chunk that begins there. */
 static inline uint64_t ledger_pack(struct ledger_record record, uint32_t page) {
-        return ledger_seal((uint64_t)record.order_plus_1 << 58 | (uint64_t)record.given << 57 |
-                                   (uint64_t)record.owner << 40 | record.generation,
+        bool named = record.owner == OWNER_NONE && record.use != 0;
+        uint64_t order = record.order_plus_1 + (named ? ORDER_NAMED : 0);
+        return ledger_seal(order << 58 | (uint64_t)record.given << 57 |
+                                   (uint64_t)(named ? record.use : record.owner) << 40 |
+                                   record.generation,
                 page);
 }
 
 static inline struct ledger_record ledger_unpack(uint64_t word) {
+        uint32_t order = (uint32_t)(word >> 58);
+        uint32_t owner = (uint32_t)(word >> 40) & ((1u << OWNER_BITS) - 1);
+        bool named = order > ORDER_NAMED && order <= ORDER_NAMED + 9;
         return (struct ledger_record){
-                .order_plus_1 = (uint32_t)(word >> 58),
-                .owner = (uint32_t)(word >> 40) & ((1u << OWNER_BITS) - 1),
+                .order_plus_1 = named ? order - ORDER_NAMED : order,
+                .owner = named ? OWNER_NONE : owner,
                 .generation = (uint32_t)word,
                 .given = word >> 57 & 1,
+                .use = named ? owner : 0,
         };
 }
 

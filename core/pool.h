@@ -141,8 +141,12 @@ int pool_release(struct pool *pool, uint32_t session, struct block block, bool *
 int pool_release_many(struct pool *pool, uint32_t session, const struct block *blocks, size_t count,
         size_t *bad, uint64_t *freed_pages);
 
-/* Whose record a live block's is: a session, or 0 if it is nobody's, or no such block lives. It may change at any time. */
-uint32_t pool_owner(struct pool *pool, struct block block);
+/* Whose record a live block's is: a session, or 0 if it is nobody's, or no such block lives. It may change at any time.
+ * use: folded, by which name others know it; 0: that is not known. */
+uint32_t pool_owner(struct pool *pool, struct block block, uint32_t *use);
+
+/* By which name others know a block that has an owner, from here on to the end of its life. */
+void pool_name_block(struct pool *pool, struct block block, uint32_t use);
 
 /* Takes the owner's hold of a block from a session that does not use it; not a step of a request of its. -EINVAL, -ESTALE: the
  * record is not this session's. */

@@ -4,9 +4,22 @@
 
 #include <errno.h>
 
-uint32_t pool_owner(struct pool *pool, struct block block) {
+uint32_t pool_owner(struct pool *pool, struct block block, uint32_t *use) {
+        struct ledger_record record = {.owner = OWNER_NONE};
+        spinlock_lock(stripe_of(pool, block.page));
+        if (block_state(pool, block, &record) != 0)
+                record = (struct ledger_record){.owner = OWNER_NONE};
+        *use = record.owner == OWNER_NONE ? record.use : pool->leases[block.page].use;
+        spinlock_unlock(stripe_of(pool, block.page));
+        return record.owner;
+}
+
+void pool_name_block(struct pool *pool, struct block block, uint32_t use) {
         struct ledger_record record;
-        return block_state(pool, block, &record) == 0 ? record.owner : OWNER_NONE;
+        spinlock_lock(stripe_of(pool, block.page));
+        if (block_state(pool, block, &record) == 0 && record.owner != OWNER_NONE)
+                pool->leases[block.page].use = use_fold(use);
+        spinlock_unlock(stripe_of(pool, block.page));
 }
 
 /* No step of a request: the session does not know of it. */

@@ -84,6 +84,7 @@ static void block_grant_locked(
         uint32_t generation = generation_next((uint32_t)ledger_load(word));
         struct block block = {.page = page, .order = order, .generation = generation};
         atomic_store_explicit(&pool->leases[page].granted, pool_clock_s(), memory_order_relaxed);
+        pool->leases[page].use = 0;
         ledger_store(word, ledger_pack((struct ledger_record){.order_plus_1 = order + 1,
                                                .owner = session,
                                                .generation = generation},
@@ -140,7 +141,10 @@ void owner_drop_locked(
         if (pool->leases[block.page].holds)
                 ledger_store(block_word(pool, block.page, block.order),
                         ledger_pack((struct ledger_record){.order_plus_1 = block.order + 1,
-                                            .generation = block.generation},
+                                            .generation = block.generation,
+                                            .use = block.order < CHUNK_ORDER
+                                                           ? pool->leases[block.page].use
+                                                           : 0},
                                 block.page));
         else
                 block_free_if_dead_locked(pool, block, OWNER_NONE, freed);

@@ -15,6 +15,8 @@
 struct lease {
         uint32_t next, prev; /* owner's list of leases: page + 1; guarded by the owner's lock */
         uint32_t holds;      /* chain of further holds: link + 1; guarded by the stripe */
+        uint32_t
+                use; /* folded; by which name others know it, if that is known; guarded by the stripe */
         _Atomic uint32_t
                 granted; /* seconds of the monotonic clock; LEASE_MARK is the owner's, under its lock */
 };

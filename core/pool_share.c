@@ -5,12 +5,12 @@
 #include <string.h>
 
 /* Makes the session a holder of a block that is live. A block that only further holds keep gets an owner
- * again, which is one store on the record and no hold word. Needs session and stripe. */
+ * again, which is one store on the record and no hold word, unless its record has its name. Needs session and stripe. */
 static int hold_add_locked(
         struct pool *pool, uint32_t session, struct block block, struct ledger_record record) {
         if (!pool->holders[session].live)
                 return -ESTALE;
-        if (record.owner == OWNER_NONE) {
+        if (record.owner == OWNER_NONE && record.use == 0) {
                 record.owner = session;
                 record.given = false;
                 atomic_store_explicit(

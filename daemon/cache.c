@@ -82,7 +82,8 @@ static bool block_is_possible(const struct served_pool *served, struct block blo
 
 static bool block_is_sessions(
         const struct served_pool *served, uint32_t session, struct block block) {
-        return block_is_possible(served, block) && pool_owner(served->pool, block) == session;
+        uint32_t use;
+        return block_is_possible(served, block) && pool_owner(served->pool, block, &use) == session;
 }
 
 /* The client's word goes with the range: it is not counted any more. */
@@ -312,7 +313,10 @@ static bool word_share(_Atomic uint64_t *word, struct block block, uint64_t name
 }
 
 bool cache_share(struct served_pool *served, struct block block, uint64_t name) {
-        uint32_t owner = pool_owner(served->pool, block);
+        uint32_t named = (uint32_t)(name >> CACHE_USE_SHIFT), use;
+        uint32_t owner = pool_owner(served->pool, block, &use);
+        if (use != 0)
+                return named == 0 || use_fold(named) == use;
         if (owner == 0)
                 return true;
         struct presence *presence = &served->presence[owner];
@@ -324,7 +328,38 @@ bool cache_share(struct served_pool *served, struct block block, uint64_t name) 
         else
                 atomic_store(&presence->shared_unseen, true);
         spinlock_unlock(&presence->cache_lock);
+        if (shared && named != 0)
+                pool_name_block(served->pool, block, named);
         return shared;
+}
+
+/* The name that its owner's cache has of a block; 0: none. */
+static uint64_t cache_name(struct served_pool *served, uint32_t session, struct block block) {
+        struct presence *presence = &served->presence[session];
+        uint64_t word = 0;
+        spinlock_lock(&presence->cache_lock);
+        if (presence->cache)
+                word = atomic_load(cache_word(presence->cache, block.page));
+        spinlock_unlock(&presence->cache_lock);
+        return cache_word_is_of(word, block.generation, block.order) ? cache_word_name(word) : 0;
+}
+
+void cache_give(struct served_pool *served, uint32_t session, uint32_t peer, struct block block) {
+        uint64_t name = cache_name(served, session, block);
+        struct presence *presence = &served->presence[peer % LEDGER_SESSIONS];
+        if (name >> CACHE_USE_SHIFT == 0)
+                return;
+        pool_name_block(served->pool, block, (uint32_t)(name >> CACHE_USE_SHIFT));
+        spinlock_lock(&presence->cache_lock);
+        if (presence->cache) {
+                _Atomic uint64_t *word = cache_word(presence->cache, block.page);
+                uint64_t seen = atomic_load(word);
+                if (!cache_word_is_of(seen, block.generation, block.order) &&
+                        !(seen & CACHE_COUNTED))
+                        atomic_compare_exchange_strong(word, &seen,
+                                cache_word_pack(name, block.order) | CACHE_IN_USE | CACHE_SHARED);
+        }
+        spinlock_unlock(&presence->cache_lock);
 }
 
 /* ---- Counting ---- */

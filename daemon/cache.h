@@ -48,6 +48,9 @@ int cache_grant(struct served_pool *served, uint32_t session, unsigned order, si
  * since it had this name (use << 32 | generation). */
 bool cache_share(struct served_pool *served, struct block block, uint64_t name);
 
+/* A block is about to be the peer's: the name by which others know it goes along. */
+void cache_give(struct served_pool *served, uint32_t session, uint32_t peer, struct block block);
+
 /* What is in a session's slots and its own by the ledger, bytes; and how often a range was taken out of one. */
 struct cache_figures {
         uint64_t bytes, hits;

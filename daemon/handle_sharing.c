@@ -53,6 +53,8 @@ enum status handle_give(struct call *call) {
                 return status;
         const struct block *blocks = call->worker->scratch->blocks;
         size_t bad = 0;
+        for (size_t i = 0; i < give->ranges.count && give->peer < LEDGER_SESSIONS; i++)
+                cache_give(call->served, call->session->id, give->peer, blocks[i]);
         int error = give->peer == SESSION_OPERATOR
                             ? -ENOENT
                             : pool_give_many(call->served->pool, call->session->id, blocks,
