@@ -51,6 +51,7 @@ bool cache_init(struct cache *cache, const struct cache_pool *pool, uint64_t bud
                 .area = area,
                 .area_bytes = bytes,
                 .fd = fd,
+                .size_bytes = max_size_bytes & ~(CACHE_BLOCK_MAX - 1),
                 .pulse = pulse,
                 .page_shift = (unsigned)__builtin_ctzll(page_bytes),
                 .block_max_bytes = budget_bytes < CACHE_BLOCK_MAX ? budget_bytes : CACHE_BLOCK_MAX,
@@ -154,9 +155,7 @@ static bool is_possible(const struct cache *cache, const struct buddyclient_rang
         uint64_t length = range->length;
         return cache_serves(cache, length) && (length & (length - 1)) == 0 &&
                length >> cache->page_shift != 0 && (range->offset & (length - 1)) == 0 &&
-               cache_area_bytes((range->offset + length) >> cache->page_shift) <=
-                       cache->area_bytes &&
-               range->generation >> 56 == 0;
+               range->offset < cache->size_bytes && range->generation >> 56 == 0;
 }
 
 /* Threads begin at different slots, whose words lie in different cache lines. */
@@ -270,6 +269,25 @@ bool cache_put(struct cache *cache, const struct buddyclient_range *range, bool 
         return false;
 }
 
+enum cache_release cache_release(struct cache *cache, const struct buddyclient_range *range) {
+        uint64_t word;
+        bool full;
+        for (;;) {
+                enum cache_verdict verdict = cache_judge(cache, range, &word);
+                if (verdict == CACHE_STALE)
+                        return CACHE_RELEASED_BEFORE;
+                if (verdict != CACHE_MINE || !cache_is_open(cache) ||
+                        range->generation >> CACHE_USE_SHIFT == CACHE_USE_MAX)
+                        return CACHE_BY_REQUEST;
+                if (!cache_claim(cache, range, word))
+                        continue; /* somebody attached to it, or returns it as well */
+                if (cache_put(cache, range, &full))
+                        return full ? CACHE_RELEASED_FULL : CACHE_RELEASED;
+                cache_unclaim(cache, range);
+                return CACHE_BY_REQUEST;
+        }
+}
+
 bool cache_leave(struct cache *cache, const struct buddyclient_range *range, uint64_t word) {
         uint64_t left = (word & ~CACHE_COUNTED) | CACHE_SHARED;
         if (!atomic_compare_exchange_strong(word_of(cache, range), &word, left))
@@ -279,6 +297,10 @@ bool cache_leave(struct cache *cache, const struct buddyclient_range *range, uin
 }
 
 /* ---- Grants ---- */
+
+bool cache_may_count(const struct cache *cache, const struct buddyclient_range *range) {
+        return is_possible(cache, range) && range->generation <= CACHE_GENERATION_MAX;
+}
 
 static void note(struct cache *cache, const struct buddyclient_range *range, uint64_t flags) {
         uint64_t word = cache_word_pack(range->generation, cache_order(cache, range->length));
@@ -294,8 +316,7 @@ void cache_note_granted(struct cache *cache, struct buddyclient_range *range) {
 
 bool cache_keep_spare(struct cache *cache, const struct buddyclient_range *range) {
         bool full;
-        if (!is_possible(cache, range) || range->generation > CACHE_GENERATION_MAX ||
-                !cache_is_open(cache))
+        if (!cache_may_count(cache, range) || !cache_is_open(cache))
                 return false;
         note(cache, range, 0);
         if (cache_put(cache, range, &full))

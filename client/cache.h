@@ -19,6 +19,7 @@ struct cache {
         uint64_t area_bytes;
         int fd;                          /* of the area; owned */
         const struct cache_pulse *pulse; /* owned mapping, replaced where it is */
+        uint64_t size_bytes;             /* ranges below this have words */
         unsigned page_shift;
         uint64_t block_max_bytes;
         _Atomic uint32_t limits
@@ -68,12 +69,24 @@ void cache_unclaim(struct cache *cache, const struct buddyclient_range *range);
  * are nearly all in use now. */
 bool cache_put(struct cache *cache, const struct buddyclient_range *range, bool *full);
 
+/* All of that for one range. */
+enum cache_release {
+        CACHE_RELEASED,
+        CACHE_RELEASED_FULL,   /* the order's slots are all in use now */
+        CACHE_RELEASED_BEFORE, /* it was returned since it had this name */
+        CACHE_BY_REQUEST,      /* not here: it is as it was */
+};
+enum cache_release cache_release(struct cache *cache, const struct buddyclient_range *range);
+
 /* Whether ranges may be put in now. */
 bool cache_is_open(const struct cache *cache);
 
 /* Ends the counting of a hold by a range's word: it will be in the table, and goes back by a request. False: the word has changed
  * since. */
 bool cache_leave(struct cache *cache, const struct buddyclient_range *range, uint64_t word);
+
+/* Whether a range as the daemon names it can be noted here. */
+bool cache_may_count(const struct cache *cache, const struct buddyclient_range *range);
 
 /* Notes a range that was granted: in use, under this name; or kept as a spare one. False: there was no room to keep it. */
 void cache_note_granted(struct cache *cache, struct buddyclient_range *range);

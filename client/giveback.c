@@ -107,37 +107,22 @@ static int release_by_requests(
 
 /* ---- Into the cache ---- */
 
-/* A claimed range that found no room, or is wanted elsewhere, goes back as any other. */
-static int put_or_release(struct buddyclient *client, const struct buddyclient_range *range) {
-        bool full = false;
-        bool put = cache_put(&client->cache, range, &full);
-        unsigned order = cache_order(&client->cache, range->length);
-        unsigned keep = cache_keep(&client->cache, order);
-        if (full && put && keep > 1)
-                client_uncache(client, order, keep);
-        if (put)
-                return 0;
-        cache_unclaim(&client->cache, range);
-        return release_by_requests(client, range, 1);
-}
-
 /* 1: it goes by a request. */
 static int release_cached(struct buddyclient *client, const struct buddyclient_range *range) {
         struct cache *cache = &client->cache;
-        uint64_t word;
-        for (;;) {
-                switch (cache_judge(cache, range, &word)) {
-                case CACHE_STALE:
-                        return client_refuse_range(client, range, -ESTALE);
-                case CACHE_MINE:
-                        break;
-                default:
-                        return 1;
-                }
-                if (!cache_is_open(cache) || range->generation >> CACHE_USE_SHIFT == CACHE_USE_MAX)
-                        return 1;
-                if (cache_claim(cache, range, word))
-                        return put_or_release(client, range);
+        unsigned order;
+        switch (cache_release(cache, range)) {
+        case CACHE_RELEASED:
+                return 0;
+        case CACHE_RELEASED_FULL:
+                order = cache_order(cache, range->length);
+                if (cache_keep(cache, order) > 1)
+                        client_uncache(client, order, cache_keep(cache, order));
+                return 0;
+        case CACHE_RELEASED_BEFORE:
+                return client_refuse_range(client, range, -ESTALE);
+        default:
+                return 1;
         }
 }
 

@@ -26,7 +26,3 @@ void process_mark_deinit(struct process_mark *mark) {
                 munmap((void *)mark->page, page_bytes());
         mark->page = NULL;
 }
-
-bool process_mark_is_mine(const struct process_mark *mark) {
-        return mark->page ? *mark->page != 0 : mark->pid == getpid();
-}

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 struct process_mark {
         const uint32_t *page; /* owned mapping; 0 in a forked child; NULL: the kernel cannot wipe */
@@ -16,4 +17,6 @@ int process_mark_init(struct process_mark *mark);
 void process_mark_deinit(struct process_mark *mark);
 
 /* True in the process that initialised the mark, false in its forked children. */
-bool process_mark_is_mine(const struct process_mark *mark);
+static inline bool process_mark_is_mine(const struct process_mark *mark) {
+        return mark->page ? *mark->page != 0 : mark->pid == getpid();
+}

@@ -19,8 +19,7 @@ static int granted_range(const struct taking *taking, const struct message_range
 
 /* Whether the cache counts it. */
 static bool is_cached(const struct taking *taking, const struct buddyclient_range *range) {
-        return taking->granted && cache_serves(&taking->client->cache, range->length) &&
-               range->generation <= CACHE_GENERATION_MAX;
+        return taking->granted && cache_may_count(&taking->client->cache, range);
 }
 
 /* The holdings' lock is held. */
