@@ -45,6 +45,8 @@ void scene_init(struct scene *scene, size_t batch_count) {
         require(pool_attach(pool, scene->ada, scene->gift) == 0, "attach to gift");
         for (int i = 0; i < 2; i++)
                 require(give(scene, scene->ada, scene->gift, scene->eve) == 0, "give gift");
+        struct pool_session_identity identity = {.pid = 1, .name = "opening"};
+        require(pool_session_open(pool, &identity, &scene->opening) == 0, "open");
         scene_track(scene);
 }
 
@@ -102,6 +104,7 @@ void snapshot_take(struct pool *pool, struct snapshot *out) {
         for (uint32_t s = 0; (s = pool_session_next(pool, s)) != 0;) {
                 struct pool_session_info info;
                 require(pool_session_info(pool, s, &info) == 0, "session info");
+                out->opening_sessions += info.state == SESSION_OPENING;
                 out->live_sessions += info.state == SESSION_LIVE;
                 out->closing_sessions += info.state == SESSION_CLOSING;
         }
@@ -114,6 +117,7 @@ static bool hold_same(const struct pool_hold *a, const struct pool_hold *b) {
 
 bool snapshot_same(const struct snapshot *a, const struct snapshot *b) {
         if (a->count != b->count || a->pages != b->pages || a->live_sessions != b->live_sessions ||
+                a->opening_sessions != b->opening_sessions ||
                 a->closing_sessions != b->closing_sessions)
                 return false;
         for (size_t i = 0; i < a->count; i++)
@@ -324,6 +328,11 @@ static int run_session_open(struct scene *s) {
         return pool_session_open(s->fixture.pool, &identity, &session);
 }
 
+static int run_session_confirm(struct scene *s) {
+        pool_session_confirm(s->fixture.pool, s->opening);
+        return 0;
+}
+
 /* Recovery goes on with what was begun: a closing session's holds are reclaimed by whoever takes over. */
 static int run_close(struct scene *s) {
         fixture_close(&s->fixture, s->ada);
@@ -383,6 +392,7 @@ const struct operation operations[] = {
         {"lookup by another", run_lookup_by_another, NULL, false, 0},
         {"unpublish", run_unpublish, NULL, false, 0},
         {"session open", run_session_open, NULL, false, 0},
+        {"session's first request", run_session_confirm, NULL, false, 0},
         {"session close, the owner's", run_close, NULL, true, 0},
         {"session close, a holder's", run_close_holder, NULL, true, 0},
         {"session close, the receiver's", run_close_peer, NULL, true, 0},

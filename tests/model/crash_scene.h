@@ -13,6 +13,7 @@
 struct scene {
         struct pool_fixture fixture;
         uint32_t ada, bob, eve; /* sessions */
+        uint32_t opening;       /* one that has made no request yet */
         struct block single, shared, batch[SCENE_BATCH_MAX], keyed, large, own, gift;
         size_t batch_count;
 };
@@ -35,7 +36,7 @@ void scene_finish_closing(struct scene *scene);
 struct snapshot {
         size_t count;
         struct pool_hold holds[SCENE_HOLDS_MAX]; /* by page, then session, then key; ages 0 */
-        uint64_t pages, live_sessions, closing_sessions;
+        uint64_t pages, opening_sessions, live_sessions, closing_sessions;
 };
 
 void snapshot_take(struct pool *pool, struct snapshot *out);
