@@ -238,21 +238,32 @@ void cache_close(struct served_pool *served, uint32_t session) {
 
 /* ---- Of those who have not come back ---- */
 
-/* Looks once for the cache of a session that has not handed it over: an earlier daemon left it, or it is just coming back. */
-static void cache_find(struct served_pool *served, uint32_t session) {
+static void cache_seek(struct served_pool *served, uint32_t session) {
         struct presence *presence = &served->presence[session];
         struct pool_session_info info;
         const char *why;
-        if (atomic_exchange(&presence->cache_sought, true) ||
-                pool_session_info(served->pool, session, &info) != 0 ||
-                info.state != SESSION_LIVE || info.identity.pid == 0)
-                return;
         spinlock_lock(&presence->cache_lock);
         bool there = presence->cache != NULL;
         spinlock_unlock(&presence->cache_lock);
-        int fd = there ? -1 : cache_fetch(&info.identity);
+        if (there || pool_session_info(served->pool, session, &info) != 0 ||
+                info.state != SESSION_LIVE || info.identity.pid == 0)
+                return;
+        int fd = cache_fetch(&info.identity);
         if (fd >= 0)
                 cache_adopt(served, session, fd, &why);
+}
+
+/* Looks once for the cache of a session that has not handed it over: an earlier daemon left it, or it is just coming back. Whoever
+ * needs it meanwhile waits. */
+static void cache_find(struct served_pool *served, uint32_t session) {
+        struct presence *presence = &served->presence[session];
+        if (atomic_load_explicit(&presence->cache_sought, memory_order_acquire))
+                return;
+        pthread_mutex_lock(&served->seek_lock);
+        if (!atomic_load_explicit(&presence->cache_sought, memory_order_relaxed))
+                cache_seek(served, session);
+        atomic_store_explicit(&presence->cache_sought, true, memory_order_release);
+        pthread_mutex_unlock(&served->seek_lock);
 }
 
 /* ---- Taking back ---- */
@@ -349,6 +360,7 @@ void cache_give(struct served_pool *served, uint32_t session, uint32_t peer, str
         struct presence *presence = &served->presence[peer % LEDGER_SESSIONS];
         if (name >> CACHE_USE_SHIFT == 0)
                 return;
+        cache_find(served, peer % LEDGER_SESSIONS);
         pool_name_block(served->pool, block, (uint32_t)(name >> CACHE_USE_SHIFT));
         spinlock_lock(&presence->cache_lock);
         if (presence->cache) {

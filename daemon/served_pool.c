@@ -29,9 +29,14 @@ int served_pool_init(struct served_pool *served, struct store *store, unsigned w
         int error = served->presence && served->statistics ? pulse_init(&served->pulse) : -ENOMEM;
         if (error)
                 goto free_tables;
+        error = -pthread_mutex_init(&served->seek_lock, NULL);
+        if (error)
+                goto free_pulse;
         error = waiters_init(&served->waiters, store->pool);
         if (!error)
                 return 0;
+        pthread_mutex_destroy(&served->seek_lock);
+free_pulse:
         pulse_deinit(&served->pulse);
 free_tables:
         free(served->presence);
@@ -41,6 +46,7 @@ free_tables:
 
 void served_pool_deinit(struct served_pool *served) {
         waiters_deinit(&served->waiters);
+        pthread_mutex_destroy(&served->seek_lock);
         pulse_deinit(&served->pulse);
         free(served->presence);
         free(served->statistics);

@@ -34,6 +34,7 @@ struct served_pool {
         uint64_t page_bytes;
         struct waiters waiters;
         struct pulse pulse;
+        pthread_mutex_t seek_lock;          /* of who looks for a cache; comes first */
         _Atomic uint64_t closed_cache_hits; /* of caches that are gone */
         struct presence *presence;          /* owned; by session */
         struct statistics *statistics;      /* owned; by worker */
