@@ -10,6 +10,10 @@ static int hold_add_locked(
         struct pool *pool, uint32_t session, struct block block, struct ledger_record record) {
         if (!pool->holders[session].live)
                 return -ESTALE;
+        /* Who is gone holds nothing, even if it has not been returned yet. */
+        if (record.owner != OWNER_NONE && pool->leases[block.page].holds == 0 &&
+                ledger_load(&pool->ledger.sessions[record.owner].state) >> 56 == SESSION_CLOSING)
+                return -ESTALE;
         if (record.owner == OWNER_NONE && record.use == 0) {
                 record.owner = session;
                 record.given = false;
