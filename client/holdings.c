@@ -150,8 +150,8 @@ bool holdings_name_is_right(struct holdings *holdings, const struct holding *ran
         pthread_mutex_lock(&holdings->lock);
         const struct holding *slot =
                 holdings->slot_count > 0 ? find_slot(holdings, range->offset) : NULL;
-        bool right =
-                !slot || !same_range(slot, range) || range->use == 0 || range->use == slot->use;
+        bool right = !slot || !same_range(slot, range) || range->use == 0 ||
+                     range->use == slot->use || slot->use == HOLDING_ANY_USE;
         pthread_mutex_unlock(&holdings->lock);
         return right;
 }

@@ -12,13 +12,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define HOLDING_ANY_USE UINT32_MAX
+
 struct holding {
         uint64_t offset;
         uint64_t length;
         uint32_t generation;
         uint32_t count; /* holds; 0: the slot is empty */
         uint32_t
-                use; /* the upper half of the generation that users name it by; 0: whatever it is */
+                use; /* the upper half of the generation that users name it by, or HOLDING_ANY_USE */
 };
 
 struct holdings {

@@ -109,6 +109,8 @@ int taking_accept_range(void *context, const struct reply *reply) {
         uint64_t place;
         uint32_t generation;
         taking->use = (uint32_t)(range.generation >> 32);
+        if (taking->use == 0) /* a lookup whose reply was lost brings the daemon's name */
+                taking->use = HOLDING_ANY_USE;
         if (reply->kind != REPLY_RANGE ||
                 client_place(taking->client, &range, &place, &generation) < 0 ||
                 record_all(taking, &(struct message_ranges){&place, &generation, 1}) < 0)
