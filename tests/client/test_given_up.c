@@ -324,3 +324,7 @@ static void expect_all_answered(unsigned threads) {
 Test(given_up, an_answer_that_came_while_the_process_was_stopped_counts) {
         expect_all_answered(1);
 }
+
+Test(given_up, answers_to_all_threads_that_came_while_the_process_was_stopped_count) {
+        expect_all_answered(THREADS_MAX);
+}
