@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -17,7 +18,8 @@
 
 TestSuite(given_up, .timeout = 60);
 
-#define PAGE 4096ull
+#define PAGE       4096ull
+#define TIMEOUT_MS 2000
 
 static struct buddyclient *connected(const struct peer *peer, int timeout_ms) {
         struct buddyclient *client;
@@ -26,6 +28,12 @@ static struct buddyclient *connected(const struct peer *peer, int timeout_ms) {
         cr_assert_eq(buddyclient_set_timeout_ms(client, timeout_ms), 0);
         cr_assert_eq(buddyclient_connect(client), 0, "%s", buddyclient_detail(client));
         return client;
+}
+
+static int64_t now_ms(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* ---- A channel by itself, to a peer that says nothing ---- */
@@ -181,6 +189,101 @@ Test(given_up, calls_are_remembered_while_a_return_is_sent) {
         stage_close(&stage);
 }
 
+/* ---- Who finds its time over while the answer is there ---- */
+
+#define ASKERS  4   /* the first reads, the others sleep */
+#define LATE_MS 500 /* after the deadlines */
+
+struct asker {
+        struct stage *stage;
+        struct request request;
+        struct call call;
+        pthread_t thread;
+        int result;
+};
+
+static int accept_done(void *context, const struct reply *reply) {
+        (void)context;
+        return reply->kind == REPLY_DONE ? 0 : -EPROTO;
+}
+
+static void *ask_channel(void *context) {
+        struct asker *asker = context;
+        asker->result = channel_call(&asker->stage->channel, &asker->request, &asker->call);
+        return NULL;
+}
+
+/* Begins a call, and returns when it reads for all or sleeps. */
+static void asker_start(struct asker *asker, struct stage *stage, int timeout_ms) {
+        *asker = (struct asker){.stage = stage,
+                .request.kind = REQUEST_PING,
+                .call = {.accept = accept_done, .timeout_ms = timeout_ms}};
+        cr_assert_eq(pthread_create(&asker->thread, NULL, ask_channel, asker), 0);
+        for (bool waits = false; !waits; sched_yield()) {
+                pthread_mutex_lock(&stage->channel.lock);
+                waits = timeout_ms < 0 ? stage->channel.reading : asker->call.asleep;
+                pthread_mutex_unlock(&stage->channel.lock);
+        }
+}
+
+/* Answers them all at once, so that one receive brings it all. */
+static void stage_answer(struct stage *stage, const struct asker *askers, size_t count) {
+        uint8_t frames[64 * ASKERS];
+        size_t length = 0;
+        for (size_t i = 0; i < count; i++) {
+                struct reply reply = {.id = askers[i].request.id, .kind = REPLY_DONE};
+                length += (size_t)reply_encode(&reply, frames + length, sizeof frames - length);
+        }
+        cr_assert_eq(send(stage->other, frames, length, 0), (ssize_t)length);
+}
+
+/* Until the one who reads has all that was sent. */
+static void await_received(struct stage *stage) {
+        int left;
+        do {
+                sched_yield();
+                cr_assert_eq(ioctl(stage->channel.stream.fd, FIONREAD, &left), 0);
+        } while (left > 0);
+}
+
+static void pass_time_until(int64_t when_ms) {
+        while (now_ms() <= when_ms)
+                nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+}
+
+/* As after a stop, all come at once: the one who reads, either before those whose time is over or behind them. */
+static void expect_all_heard(bool reader_first) {
+        struct stage stage;
+        struct asker askers[ASKERS];
+        stage_open(&stage);
+        for (unsigned i = 0; i < ASKERS; i++)
+                asker_start(&askers[i], &stage, i == 0 ? -1 : TIMEOUT_MS);
+        pthread_mutex_lock(&stage.channel.lock);
+        int64_t over = now_ms() + TIMEOUT_MS + LATE_MS;
+        if (reader_first) {
+                stage_answer(&stage, askers, 1);
+                await_received(&stage);
+        }
+        pass_time_until(over);
+        stage_answer(&stage, askers + reader_first, ASKERS - reader_first);
+        if (!reader_first)
+                await_received(&stage);
+        pthread_mutex_unlock(&stage.channel.lock);
+        for (unsigned i = 0; i < ASKERS; i++)
+                pthread_join(askers[i].thread, NULL);
+        for (unsigned i = 0; i < ASKERS; i++)
+                cr_assert_eq(askers[i].result, 0, "%s", askers[i].call.detail);
+        stage_close(&stage);
+}
+
+Test(given_up, who_reads_gets_to_it_before_others_give_up) {
+        expect_all_heard(false);
+}
+
+Test(given_up, whose_time_is_over_looks_once_more) {
+        expect_all_heard(true);
+}
+
 /* ---- A give to oneself ---- */
 
 /* Answers a give never or, when nobody waits any more, late; breaks off under an alloc. What is held then is one range that the
@@ -240,7 +343,6 @@ Test(given_up, a_give_to_oneself_that_is_confirmed_late_leaves_what_is_held) {
 /* ---- A process that is stopped over its deadline ---- */
 
 #define THREADS_MAX 8
-#define TIMEOUT_MS  2000
 #define STOPPED_MS  1000 /* beyond the deadlines */
 
 static unsigned askers;
@@ -289,12 +391,6 @@ static int ask_all(const struct peer *peer) {
         return failed;
 }
 
-static int64_t now_ms(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Stops a process that waits for answers, lets them come and its time run out by far, and lets it go on. */
 static void expect_all_answered(unsigned threads) {
         int status;
@@ -312,8 +408,7 @@ static void expect_all_answered(unsigned threads) {
         int64_t over = now_ms() + TIMEOUT_MS + STOPPED_MS;
         tell(answer);
         hear(answered);
-        while (now_ms() <= over) /* its deadlines are to pass */
-                nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        pass_time_until(over);
         kill(process, SIGCONT);
         cr_assert_eq(waitpid(process, &status, 0), process);
         cr_assert(WIFEXITED(status));
