@@ -378,6 +378,7 @@ void channel_return_owed(struct channel *channel) {
 void call_set_deadline(struct call *call, int64_t now) {
         struct request *request = call->request;
         int64_t from = now;
+        call->lingered = false;
         if (request->kind == REQUEST_ALLOC && request->alloc.wait) {
                 if (call->wait_until > from)
                         from = call->wait_until;
@@ -441,7 +442,12 @@ static void await_step(struct channel *channel, struct call *call) {
         /* The deadline may have moved meanwhile, with the connection. */
         bool overdue = rc == -ETIMEDOUT && !call->done && channel->state == CHANNEL_OPEN &&
                        deadline_left_ms(call->deadline) == 0;
-        /* Stopped and continued, we find the time over and the answer there. */
+        /* Stopped and continued, we find the time over and the answer there; who reads for us has to get to it. */
+        if (overdue && channel->reading && !call->lingered) {
+                call->lingered = true;
+                call->deadline = deadline_linger(call->deadline);
+                return;
+        }
         if (overdue && !channel->reading && read_locked(channel, call->deadline) == 0)
                 return;
         if (overdue && !call->done && channel->state == CHANNEL_OPEN)

@@ -46,6 +46,7 @@ struct call {
         int64_t made_at;
         int64_t wait_until; /* an alloc that waits: when it has waited enough */
         int64_t deadline;   /* for the reply */
+        bool lingered;      /* beyond it, once */
         bool asleep;
         bool done;
         bool partly; /* of a give: some of its ranges are given, its batch has the rest */

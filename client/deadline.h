@@ -27,6 +27,13 @@ static inline int64_t deadline_left_ms(int64_t deadline) {
         return left <= 0 ? 0 : (left + 999999) / 1000000;
 }
 
+/* For one that has passed: as long again as it passed unnoticed, at most a second. Who slept too long was stopped, and so
+ * were those it depends on. */
+static inline int64_t deadline_linger(int64_t deadline) {
+        int64_t now = deadline_now(), late = now - deadline;
+        return now + (late < 1000000000 ? late : 1000000000);
+}
+
 static inline struct timespec deadline_timespec(int64_t deadline) {
         return (struct timespec){
                 .tv_sec = (time_t)(deadline / 1000000000),

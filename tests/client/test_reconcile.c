@@ -36,6 +36,7 @@ struct scene {
         bool repeated; /* the call comes again … */
         unsigned left; /* … with so many ranges */
         unsigned left_from;
+        bool peer_gone; /* when it comes again, the peer that it gives to is gone: all it names goes back */
         bool twice;     /* the call names its first range twice and no other */
         bool regranted; /* page 0 is granted again in another life: the table must have forgotten it */
 };
@@ -74,6 +75,12 @@ static void expect_named(const struct message_ranges *ranges) {
                 peer_need(ranges->places[i] == (scene->left_from + (scene->twice ? 0 : i)) * PAGE);
 }
 
+static void refuse_gift(int fd, uint64_t id) {
+        struct reply reply = {
+                .id = id, .kind = REPLY_REFUSED, .refused = {STATUS_NOT_FOUND, "no client 9 here"}};
+        peer_send(fd, &reply, NULL, 0);
+}
+
 static void answer_again(int fd) {
         const struct request *request = peer_read(fd);
         peer_need(request->kind == scene->call);
@@ -99,6 +106,10 @@ static void answer_again(int fd) {
         case REQUEST_GIVE:
                 peer_need(request->give.peer == 9);
                 expect_named(&request->give.ranges);
+                if (scene->peer_gone) {
+                        refuse_gift(fd, request->id);
+                        return;
+                }
                 break;
         default:
                 break;
@@ -106,12 +117,12 @@ static void answer_again(int fd) {
         peer_send_done(fd, request->id);
 }
 
-static void expect_owed(int fd) {
-        if (scene->owed == 0)
+static void expect_owed(int fd, unsigned count) {
+        if (count == 0)
                 return;
         const struct request *request = peer_read(fd);
         peer_need(request->kind == REQUEST_RELEASE && request->release.one_way &&
-                  request->release.ranges.count == scene->owed);
+                  request->release.ranges.count == count);
 }
 
 static void play(int fd) {
@@ -134,9 +145,11 @@ static void play(int fd) {
         peer_expect_hello_again(fd);
         if (scene->call == REQUEST_ALLOC && peer_granted != scene->granted)
                 list_held(fd);
-        expect_owed(fd);
+        expect_owed(fd, scene->owed);
         if (scene->repeated)
                 answer_again(fd);
+        if (scene->peer_gone)
+                expect_owed(fd, scene->left);
         /* Nothing else came: this is what the client asks at the end. */
         const struct request *request = peer_read(fd);
         peer_need(request->kind == REQUEST_PUBLISH && strcmp(request->publish.key, "end") == 0);
@@ -270,6 +283,11 @@ SCENE(give_that_happened, .granted = 1, .call = REQUEST_GIVE, .named = 1, .done 
         .regranted = true)
 SCENE(give_many_that_happened_in_part, .granted = 4, .call = REQUEST_GIVE, .named = 3, .from = 1,
         .done = 2, .repeated = true, .left = 1, .left_from = 3)
+/* The peer had the others and is gone with them: so it is with the rest. */
+SCENE(give_many_that_happened_in_part_to_who_died, .granted = 4, .call = REQUEST_GIVE, .named = 4,
+        .done = 2, .repeated = true, .left = 2, .left_from = 2, .peer_gone = true)
+SCENE(give_many_that_happened_but_for_one_to_who_died, .granted = 4, .call = REQUEST_GIVE,
+        .named = 3, .done = 2, .repeated = true, .left = 1, .left_from = 2, .peer_gone = true)
 SCENE(give_of_a_gift_that_did_not_happen, .call = REQUEST_GIVE, .named = 1, .repeated = true,
         .left = 1)
 SCENE(give_of_a_gift_that_happened, .call = REQUEST_GIVE, .named = 1, .done = 1)

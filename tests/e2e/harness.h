@@ -106,6 +106,12 @@ void expect_held(struct buddyclient *observer, uint64_t bytes);
 void await_held(struct buddyclient *observer, uint64_t bytes);
 void await_waiters(struct buddyclient *observer, uint64_t count);
 
+/* A number of stats --json: now, and until it is this one. */
+int64_t scene_figure(const struct scene *scene, const char *name);
+void scene_await_figure(const struct scene *scene, const char *name, int64_t value);
+/* Until the daemon that was started last has written this on its standard error. */
+void scene_await_line(const struct scene *scene, const char *text);
+
 /* ---- Processes and time ---- */
 
 uint64_t now_ms(void);

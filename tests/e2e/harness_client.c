@@ -1,6 +1,7 @@
 #include "harness.h"
 
 #include <criterion/criterion.h>
+#include <string.h>
 #include <time.h>
 
 struct buddyclient *client_try(const struct scene *scene) {
@@ -71,6 +72,27 @@ void await_waiters(struct buddyclient *observer, uint64_t count) {
         while (stats_of(observer).waiters != count) {
                 cr_assert(now_ms() < deadline, "%lu waiters for good, expected %lu",
                         stats_of(observer).waiters, count);
+                moment_pass();
+        }
+}
+
+int64_t scene_figure(const struct scene *scene, const char *name) {
+        return json_member(ctl_json(scene, "stats", "--json", NULL), name)->integer;
+}
+
+void scene_await_figure(const struct scene *scene, const char *name, int64_t value) {
+        uint64_t deadline = now_ms() + PATIENCE_MS;
+        while (scene_figure(scene, name) != value) {
+                cr_assert(now_ms() < deadline, "%s stays %ld, expected %ld", name,
+                        (long)scene_figure(scene, name), (long)value);
+                moment_pass();
+        }
+}
+
+void scene_await_line(const struct scene *scene, const char *text) {
+        uint64_t deadline = now_ms() + PATIENCE_MS;
+        while (!strstr(scene_errors(scene), text)) {
+                cr_assert(now_ms() < deadline, "no such line: %s", text);
                 moment_pass();
         }
 }
