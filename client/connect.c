@@ -106,6 +106,7 @@ int buddyclient_connect(struct buddyclient *client) {
 close_cache:
         cache_deinit(&client->cache);
 unmap:
+        hello_take_back(&stream);
         mapping_deinit(&client->mapping);
         goto close_stream;
 close_segment:

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "deadline.h"
+
 /* A welcome is small; a larger answer is none. */
 #define HELLO_ARENA_BYTES (64u * 1024)
 
@@ -199,4 +201,12 @@ int hello_confirm(struct stream *stream, int64_t deadline) {
                 rc = judge_confirmation(message, length);
         stream_descriptors_close(&descriptors);
         return rc == -ETIMEDOUT ? -ENOTCONN : rc;
+}
+
+void hello_take_back(struct stream *stream) {
+        struct request goodbye = {.id = SECOND_REQUEST_ID + 1, .kind = REQUEST_GOODBYE};
+        size_t sent;
+        ptrdiff_t bytes =
+                request_encode(&goodbye, stream->out, FRAME_HEADER_BYTES + FRAME_REQUEST_MAX);
+        stream_send(stream, stream->out, (size_t)bytes, deadline_now(), &sent);
 }

@@ -33,3 +33,6 @@ int hello_exchange(struct stream *stream, const struct request_hello *hello, int
 /* A ping, as the only exchange on the connection: after it the daemon knows that the client knows of its session.
  * 0; -ENOTCONN, -EPROTO, -ENOMEM. */
 int hello_confirm(struct stream *stream, int64_t deadline);
+
+/* Says goodbye to a session that nothing came of, and waits for nothing: the daemon may know that its client knows of it. */
+void hello_take_back(struct stream *stream);

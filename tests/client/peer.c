@@ -108,6 +108,10 @@ const struct request *peer_read(int fd) {
         return request;
 }
 
+const struct request *peer_read_any(int fd) {
+        return read_request(fd);
+}
+
 void peer_send(int fd, const struct reply *reply, const int *fds, size_t fd_count) {
         static uint8_t frame[FRAME_HEADER_BYTES + FRAME_REPLY_MAX];
         ptrdiff_t length = reply_encode(reply, frame, sizeof(frame));

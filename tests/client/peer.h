@@ -29,6 +29,9 @@ void peer_stop(struct peer *peer);
 /* Reads one whole request; ends the child if there is none. Valid until the next call. */
 const struct request *peer_read(int fd);
 
+/* The same, also of what a client sends second, which peer_read answers by itself. */
+const struct request *peer_read_any(int fd);
+
 /* Sends a reply, with descriptors if there are any. */
 void peer_send(int fd, const struct reply *reply, const int *fds, size_t fd_count);
 

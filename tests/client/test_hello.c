@@ -317,3 +317,17 @@ Test(hello, carries_what_was_set_up) {
         buddyclient_destroy(client);
         peer_stop(&peer);
 }
+
+/* Welcomes and says no more. Having heard the second request it would keep the session: the client has to take it back. */
+static void welcomes_only(int fd) {
+        struct reply reply = peer_welcome(peer_read(fd)->id);
+        int segment = peer_segment(1 << 20);
+        peer_send(fd, &reply, &segment, 1);
+        close(segment);
+        peer_need(peer_read_any(fd)->kind == REQUEST_PING);
+        peer_need(peer_read_any(fd)->kind == REQUEST_GOODBYE);
+}
+
+Test(hello, is_taken_back_when_the_second_answer_does_not_come) {
+        expect_failure(welcomes_only, -ENOTCONN, "the daemon does not answer");
+}
