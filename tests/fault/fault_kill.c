@@ -4,7 +4,7 @@
  * call may have failed that the daemon could have served. One worker's client is impatient: its calls may end with
  * -ENOTCONN, and must leave nothing behind either.
  *
- * fault_kill BUDDYD [--buddyctl PATH] [--kills N] [--seconds N] [--seed N]
+ * fault_kill BUDDYD [--buddyctl PATH] [--kills N] [--seconds N] [--seed N] [--cache BYTES]
  * It goes on until there have been that many kills of the daemon, and so many seconds. */
 #include <errno.h>
 #include <fcntl.h>
@@ -307,12 +307,13 @@ static void board_open(void) {
 
 static int usage(void) {
         fprintf(stderr, "usage: fault_kill BUDDYD [--buddyctl PATH] [--kills N] [--seconds N] "
-                        "[--seed N]\n");
+                        "[--seed N] [--cache BYTES]\n");
         return 2;
 }
 
 int main(int argc, char **argv) {
         unsigned long kills = 100, seconds = 0;
+        uint64_t cache_bytes = 1 << 20; /* of each client */
         const char *buddyctl = FAULT_BUDDYCTL;
         first_seed = (unsigned)time(NULL) ^ (unsigned)getpid() << 16;
         for (int each = 2; each < argc; each += 2) {
@@ -324,6 +325,8 @@ int main(int argc, char **argv) {
                         seconds = strtoul(argv[each + 1], NULL, 10);
                 else if (strcmp(argv[each], "--seed") == 0)
                         first_seed = (unsigned)strtoul(argv[each + 1], NULL, 10);
+                else if (strcmp(argv[each], "--cache") == 0)
+                        cache_bytes = strtoul(argv[each + 1], NULL, 10);
                 else if (strcmp(argv[each], "--buddyctl") == 0)
                         buddyctl = argv[each + 1];
                 else
@@ -334,6 +337,7 @@ int main(int argc, char **argv) {
         seed = first_seed;
         printf("fault_kill: --seed %u\n", first_seed);
         stage_open(&stage, argv[1], buddyctl, POOL_BYTES);
+        stage.cache_bytes = cache_bytes;
         board_open();
         uint64_t begin = now_us();
         workers_reap();

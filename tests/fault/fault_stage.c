@@ -226,6 +226,7 @@ struct buddyclient *stage_client(
         if (buddyclient_set_socket(client, stage->socket) == 0 &&
                 buddyclient_set_pool(client, stage->pool) == 0 &&
                 buddyclient_set_name(client, name) == 0 &&
+                buddyclient_set_cache_bytes(client, stage->cache_bytes) == 0 &&
                 buddyclient_set_timeout_ms(client, timeout_ms) == 0)
                 return client;
         buddyclient_destroy(client);

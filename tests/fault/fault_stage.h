@@ -14,8 +14,9 @@ struct fault_stage {
         const char *buddyd, *buddyctl;
         char folder[48], socket[64], log[64], notify[64], pool[32], size[32];
         int notify_fd;
-        pid_t daemon; /* 0: none runs */
-        bool ready;   /* it has said so */
+        uint64_t cache_bytes; /* of each client */
+        pid_t daemon;         /* 0: none runs */
+        bool ready;           /* it has said so */
 };
 
 void stage_open(struct fault_stage *stage, const char *buddyd, const char *buddyctl, uint64_t size);
