@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -13,6 +14,14 @@
 #include "stream.h"
 
 #define LIMIT_FIRST 8u
+
+struct cache_page {
+        struct cache_page *next;
+        const struct cache_pulse *pulse; /* owned mapping */
+};
+
+/* Before the first daemon has sent its own: there is no daemon. */
+static const struct cache_pulse no_pulse;
 
 /* ---- The memory ---- */
 
@@ -37,13 +46,7 @@ bool cache_init(struct cache *cache, const struct cache_pool *pool, uint64_t bud
         if (fd < 0)
                 return false;
         void *area = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-        void *pulse =
-                mmap(NULL, sizeof(*cache->pulse), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (area == MAP_FAILED || pulse == MAP_FAILED) {
-                if (area != MAP_FAILED)
-                        munmap(area, bytes);
-                if (pulse != MAP_FAILED)
-                        munmap(pulse, sizeof(*cache->pulse));
+        if (area == MAP_FAILED) {
                 close(fd);
                 return false;
         }
@@ -52,7 +55,7 @@ bool cache_init(struct cache *cache, const struct cache_pool *pool, uint64_t bud
                 .area_bytes = bytes,
                 .fd = fd,
                 .size_bytes = max_size_bytes & ~(CACHE_BLOCK_MAX - 1),
-                .pulse = pulse,
+                .pulse = &no_pulse,
                 .page_shift = (unsigned)__builtin_ctzll(page_bytes),
                 .block_max_bytes = budget_bytes < CACHE_BLOCK_MAX ? budget_bytes : CACHE_BLOCK_MAX,
                 .budget_bytes = budget_bytes,
@@ -66,7 +69,11 @@ void cache_deinit(struct cache *cache) {
         if (!cache->area)
                 return;
         munmap(cache->area, cache->area_bytes);
-        munmap((void *)(uintptr_t)cache->pulse, sizeof(*cache->pulse));
+        for (struct cache_page *page; (page = cache->pages);) {
+                cache->pages = page->next;
+                munmap((void *)(uintptr_t)page->pulse, sizeof(*page->pulse));
+                free(page);
+        }
         close(cache->fd);
         *cache = (struct cache){.fd = -1};
 }
@@ -96,11 +103,18 @@ static int send_area(const struct cache *cache, struct stream *stream, uint64_t 
         return sendmsg(stream->fd, &header, MSG_NOSIGNAL) == length ? 0 : -ENOTCONN;
 }
 
-/* The place stays the same, so that threads that look at it see the old one or the new one. */
 static int map_pulse(struct cache *cache, int fd) {
-        void *place = (void *)(uintptr_t)cache->pulse;
-        void *page = mmap(place, sizeof(*cache->pulse), PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
-        return page == MAP_FAILED ? -EAGAIN : 0;
+        struct cache_page *page = malloc(sizeof(*page));
+        void *pulse =
+                page ? mmap(NULL, sizeof(*page->pulse), PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+        if (pulse == MAP_FAILED) {
+                free(page);
+                return -EAGAIN;
+        }
+        *page = (struct cache_page){.next = cache->pages, .pulse = pulse};
+        cache->pages = page;
+        atomic_store_explicit(&cache->pulse, page->pulse, memory_order_release);
+        return 0;
 }
 
 static int judge(struct cache *cache, const struct reply *reply, uint64_t id,
@@ -164,9 +178,14 @@ static unsigned first_slot(void) {
         return (unsigned)((thread * UINT64_C(0x9e3779b97f4a7c15)) >> 61);
 }
 
+static const struct cache_pulse *pulse_of(const struct cache *cache) {
+        return atomic_load_explicit(&cache->pulse, memory_order_acquire);
+}
+
 bool cache_is_open(const struct cache *cache) {
-        return cache_pulse_beats(cache->pulse) &&
-               atomic_load_explicit(&cache->pulse->pressure, memory_order_relaxed) == 0;
+        const struct cache_pulse *pulse = pulse_of(cache);
+        return cache_pulse_beats(pulse) &&
+               atomic_load_explicit(&pulse->pressure, memory_order_relaxed) == 0;
 }
 
 /* ---- Taking ---- */
@@ -209,7 +228,7 @@ static bool take_slot(
 bool cache_take(struct cache *cache, uint64_t length, struct buddyclient_range *out) {
         unsigned order = cache_order(cache, length), first = first_slot();
         uint32_t limit = atomic_load_explicit(&cache->limits[order], memory_order_relaxed);
-        if (!cache_pulse_beats(cache->pulse))
+        if (!cache_pulse_beats(pulse_of(cache)))
                 return false;
         for (unsigned i = 0; i < limit; i++)
                 if (take_slot(cache, order, cache_slot_index((first + i) & (limit - 1)), out))
@@ -247,7 +266,8 @@ void cache_unclaim(struct cache *cache, const struct buddyclient_range *range) {
 
 /* What is put while somebody begins to wait: either he sees it in the slot, or we see that he waits. */
 static bool stays_put(struct cache *cache, _Atomic uint64_t *at, uint64_t value) {
-        bool open = cache_pulse_beats(cache->pulse) && atomic_load(&cache->pulse->pressure) == 0;
+        const struct cache_pulse *pulse = pulse_of(cache);
+        bool open = cache_pulse_beats(pulse) && atomic_load(&pulse->pressure) == 0;
         return open || !atomic_compare_exchange_strong(at, &value, 0);
 }
 

@@ -13,13 +13,14 @@
 #include "proto/cache_area.h"
 
 struct stream;
+struct cache_page;
 
 struct cache {
         struct cache_area *area; /* owned mapping; NULL: there is no cache */
         uint64_t area_bytes;
-        int fd;                          /* of the area; owned */
-        const struct cache_pulse *pulse; /* owned mapping, replaced where it is */
-        uint64_t size_bytes;             /* ranges below this have words */
+        int fd;                                    /* of the area; owned */
+        _Atomic(const struct cache_pulse *) pulse; /* of the last of the pages below */
+        uint64_t size_bytes;                       /* ranges below this have words */
         unsigned page_shift;
         uint64_t block_max_bytes;
         _Atomic uint32_t limits
@@ -28,6 +29,8 @@ struct cache {
         uint64_t budget_bytes, spent_bytes;
         uint64_t hits_seen[CACHE_ORDERS];
         bool refilling[CACHE_ORDERS];
+        struct cache_page
+                *pages; /* of the daemons so far: a thread may still look at an old one; owned */
 };
 
 /* Whose ranges it keeps. */

@@ -55,8 +55,9 @@ static void settle_lookup(
         if (count_done(done, call->request->id, 1) == 0 || done->generation == 0)
                 return;
         struct holding found = client_holding(client, done->place, done->generation);
-        struct reply reply = {
-                .kind = REPLY_RANGE, .range = {found.offset, found.length, found.generation}};
+        struct reply reply = {.kind = REPLY_RANGE,
+                .range = {
+                        found.offset, found.length, (uint64_t)done->use << 32 | found.generation}};
         channel_finish(&client->channel, call, call->accept(call->context, &reply));
 }
 

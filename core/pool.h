@@ -119,6 +119,7 @@ struct pool_progress {
         uint32_t done;
         bool has_block;
         struct block block; /* of the last of them, while the session holds it */
+        uint32_t use;       /* that it is published by, if it is */
 };
 void pool_session_progress(struct pool *pool, uint32_t session, struct pool_progress *out);
 

@@ -110,6 +110,15 @@ void progress_recover(struct pool *pool) {
                         session_progress_recover(pool, session);
 }
 
+/* A lookup whose reply was lost found it under one of these keys. Needs the stripe. */
+static uint32_t published_use_locked(const struct pool *pool, uint32_t page) {
+        for (uint32_t at = pool->leases[page].holds; at; at = pool->links[at - 1].page_next)
+                if (at - 1 >= pool->ledger.hold_count)
+                        return key_use(ledger_load(
+                                &pool->ledger.keys[at - 1 - pool->ledger.hold_count].range));
+        return 0;
+}
+
 void pool_session_progress(struct pool *pool, uint32_t session, struct pool_progress *out) {
         struct holder *holder = &pool->holders[session];
         spinlock_lock(&holder->lock);
@@ -125,6 +134,8 @@ void pool_session_progress(struct pool *pool, uint32_t session, struct pool_prog
         if (out->has_block && (block_state(pool, out->block, &record) != 0 ||
                                       !session_holds_locked(pool, session, page, record)))
                 out->has_block = false;
+        if (out->has_block)
+                out->use = published_use_locked(pool, page);
         spinlock_unlock(stripe_of(pool, page));
         spinlock_unlock(&holder->lock);
 }

@@ -180,6 +180,7 @@ static void resume_tell(
         if (progress.has_block) {
                 welcome->done.place = served_pool_place(served, progress.block);
                 welcome->done.generation = progress.block.generation;
+                welcome->done.use = progress.use;
         }
         if (pool_session_info(served->pool, session, &info) == 0)
                 welcome->granted_ranges = info.held_ranges - info.given_ranges;

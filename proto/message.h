@@ -204,6 +204,7 @@ struct message_done {
         uint32_t ranges;
         uint64_t place; /* of the last of them, while it is held; generation 0: none */
         uint32_t generation;
+        uint32_t use; /* that it is published by */
 };
 #define MESSAGE_DONE_BITS 41
 

@@ -104,7 +104,7 @@ static int welcome_read(
                 .descriptors = wire->descriptors,
                 .descriptor_count = wire->n_descriptors,
                 .done = {wire->done_request, wire->done_ranges, wire->done_place,
-                        wire->done_generation},
+                        wire->done_generation, wire->done_use},
                 .granted_ranges = wire->granted_ranges,
         };
         return body_token(&wire->token, &out->welcome.token);
@@ -129,6 +129,7 @@ static int welcome_write(const struct reply *reply, size_t first, union reply_bo
         wire->done_ranges = welcome->done.ranges;
         wire->done_place = welcome->done.place;
         wire->done_generation = welcome->done.generation;
+        wire->done_use = welcome->done.use;
         body_put_token(welcome->token, &wire->token);
         return welcome->descriptor_count > MESSAGE_DESCRIPTORS_MAX ? -EMSGSIZE : 0;
 }

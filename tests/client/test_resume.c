@@ -396,7 +396,7 @@ static void comes_back_late(int fd) {
                         const struct request *request = peer_read(fd);
                         owed += request->kind == REQUEST_RELEASE && peer_done.request > 0;
                         if (request->kind == REQUEST_ATTACH)
-                                peer_done = (struct message_done){request->id, 1, 5 * PAGE, 1};
+                                peer_done = (struct message_done){request->id, 1, 5 * PAGE, 1, 0};
                 }
                 return;
         }

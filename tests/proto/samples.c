@@ -97,7 +97,7 @@ static const struct reply replies[] = {
                 .kind = REPLY_WELCOME,
                 .welcome = {PROTOCOL_VERSION, UINT64_MAX, 9, token, 4096, 1u << 30, UINT64_MAX,
                         true, descriptors, MESSAGE_DESCRIPTORS_MAX,
-                        {UINT64_MAX, UINT32_MAX, UINT64_MAX, UINT32_MAX}, UINT64_MAX}},
+                        {UINT64_MAX, UINT32_MAX, UINT64_MAX, UINT32_MAX, 7}, UINT64_MAX}},
         {.id = 6, .kind = REPLY_WELCOME, .welcome = {.version = 1}},
         {.id = 7, .kind = REPLY_PEER, .peer = UINT32_MAX},
         {.id = 8,

@@ -98,7 +98,8 @@ static bool welcome_equal(const struct reply_welcome *a, const struct reply_welc
                a->size_bytes == b->size_bytes && a->max_size_bytes == b->max_size_bytes &&
                a->resumed == b->resumed && a->done.request == b->done.request &&
                a->done.ranges == b->done.ranges && a->done.place == b->done.place &&
-               a->done.generation == b->done.generation && a->granted_ranges == b->granted_ranges;
+               a->done.generation == b->done.generation && a->done.use == b->done.use &&
+               a->granted_ranges == b->granted_ranges;
 }
 
 static bool latency_equal(const struct reply_latency *a, const struct reply_latency *b) {
