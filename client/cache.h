@@ -64,9 +64,10 @@ enum cache_verdict cache_judge(
 bool cache_claim(struct cache *cache, const struct buddyclient_range *range, uint64_t word);
 void cache_unclaim(struct cache *cache, const struct buddyclient_range *range);
 
-/* Puts a claimed range into a slot. False: there is no room, or it is wanted elsewhere; it stays claimed. *full: the order's slots
+/* Puts a claimed range into a slot. False: there is no room, or it is wanted elsewhere; it stays claimed, under the name that
+ * *range has then. *full: the order's slots
  * are nearly all in use now. */
-bool cache_put(struct cache *cache, const struct buddyclient_range *range, bool *full);
+bool cache_put(struct cache *cache, struct buddyclient_range *range, bool *full);
 
 /* Whether ranges may be put in now. */
 bool cache_is_open(const struct cache *cache);

@@ -108,7 +108,7 @@ static int release_by_requests(
 /* ---- Into the cache ---- */
 
 /* A claimed range that found no room, or is wanted elsewhere, goes back as any other. */
-static int put_or_release(struct buddyclient *client, const struct buddyclient_range *range) {
+static int put_or_release(struct buddyclient *client, struct buddyclient_range *range) {
         bool full = false;
         bool put = cache_put(&client->cache, range, &full);
         unsigned order = cache_order(&client->cache, range->length);
@@ -136,8 +136,10 @@ static int release_cached(struct buddyclient *client, const struct buddyclient_r
                 }
                 if (!cache_is_open(cache) || range->generation >> CACHE_USE_SHIFT == CACHE_USE_MAX)
                         return 1;
-                if (cache_claim(cache, range, word))
-                        return put_or_release(client, range);
+                if (cache_claim(cache, range, word)) {
+                        struct buddyclient_range claimed = *range;
+                        return put_or_release(client, &claimed);
+                }
         }
 }
 
@@ -171,7 +173,7 @@ static int release_sorted(struct buddyclient *client, const struct buddyclient_r
                 rc = release_by_requests(client, sorting->rest, sorting->rest_count);
         size_t left = 0;
         for (size_t i = 0; i < sorting->mine_count; i++) {
-                const struct buddyclient_range *range = &sorting->mine[i];
+                struct buddyclient_range *range = &sorting->mine[i];
                 bool full = false;
                 if (rc == 0 && cache_put(&client->cache, range, &full))
                         continue;

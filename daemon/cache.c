@@ -95,6 +95,22 @@ static void word_forget(struct cache_area *area, struct block block) {
                 atomic_fetch_sub(&area->counted, 1);
 }
 
+/* Frees what a slot that nobody else touches any more has, and empties it. A range that is not the session's by the ledger is
+ * not free by this; what its word counts is over all the same. Needs the cache lock. Bytes that became free. */
+static uint64_t slot_empty(
+        struct served_pool *served, uint32_t session, unsigned order, unsigned slot) {
+        struct cache_area *area = served->presence[session].cache;
+        _Atomic uint64_t *at = &area->slots[order][slot];
+        struct block block = slot_block(atomic_load(at), order);
+        bool freed = false;
+        if (block_is_possible(served, block)) {
+                pool_take_back(served->pool, session, block, &freed);
+                word_forget(area, block);
+        }
+        atomic_store(at, 0);
+        return freed ? served->page_bytes << order : 0;
+}
+
 /* Needs the cache lock. Bytes that became free. */
 static uint64_t slot_take_back(
         struct served_pool *served, uint32_t session, unsigned order, unsigned slot) {
@@ -104,13 +120,7 @@ static uint64_t slot_take_back(
         if (value == 0 || (value & CACHE_TAKEN_BACK) ||
                 !atomic_compare_exchange_strong(at, &value, value | CACHE_TAKEN_BACK))
                 return 0;
-        struct block block = slot_block(value, order);
-        bool freed = false;
-        if (block_is_possible(served, block) &&
-                pool_take_back(served->pool, session, block, &freed) == 0)
-                word_forget(area, block);
-        atomic_store(at, 0);
-        return freed ? served->page_bytes << order : 0;
+        return slot_empty(served, session, order, slot);
 }
 
 static unsigned slots_used(const struct cache_area *area, unsigned order) {
@@ -173,8 +183,9 @@ static void slot_audit(
                 atomic_compare_exchange_strong(at, &value, value & ~CACHE_TAKEN_BACK);
                 return;
         }
-        if (atomic_compare_exchange_strong(at, &value, value & ~CACHE_TAKEN_BACK))
-                slot_take_back(served, session, order, slot);
+        /* Not for a moment may it look like one that can be taken out: it may be somebody else's. */
+        if (atomic_compare_exchange_strong(at, &value, value | CACHE_TAKEN_BACK))
+                slot_empty(served, session, order, slot);
 }
 
 static void area_audit(struct served_pool *served, uint32_t session) {
@@ -289,6 +300,8 @@ int cache_grant(struct served_pool *served, uint32_t session, unsigned order, si
         do
                 error = pool_grant_many(served->pool, session, order, count, out);
         while (error == -ENOMEM && cache_take_back_next(served, &from));
+        if (error == -ENOMEM) /* others may have taken back before us what we looked for */
+                error = pool_grant_many(served->pool, session, order, count, out);
         if (from != 0 || error == -ENOMEM)
                 waiters_serve(&served->waiters); /* what came back and was not needed here */
         return error;
@@ -367,6 +380,7 @@ void cache_give(struct served_pool *served, uint32_t session, uint32_t peer, str
 void cache_count(struct served_pool *served, uint32_t session, struct cache_figures *out) {
         struct presence *presence = &served->presence[session];
         *out = (struct cache_figures){0};
+        cache_find(served, session);
         spinlock_lock(&presence->cache_lock);
         const struct cache_area *area = presence->cache;
         for (unsigned order = 0; area && order < CACHE_ORDERS; order++)
