@@ -324,45 +324,61 @@ Test(cache_names, an_attach_to_an_earlier_life_is_refused) {
         play_close(&play);
 }
 
-/* Its owner lets it go to a peer, to a key, or dies over it, or another daemon comes. */
-Test(cache_names, an_earlier_life_is_refused_when_its_owner_has_left) {
+/* How an owner leaves a range to others. */
+enum leaving { LEFT_GIVEN, LEFT_PUBLISHED, LEFT_ATTACHED, LEFT_RELEASED };
+
+/* A range in its second life, whose owner leaves, over a kill of the daemon or not: the name of its first is good for nothing. */
+static void leave_to_others(enum leaving how, bool over_a_kill) {
         struct play play;
         play_open(&play);
-        for (int how = 0; how < 8; how++) {
-                struct buddyclient_range found;
-                struct buddyclient *leaver = cached_new(&play.scene);
-                struct buddyclient_range old = taken(leaver, 1), held = again(leaver, &old),
-                                         now = held;
-                if (how % 4 == 0)
-                        cr_assert_eq(buddyclient_give(leaver, &now, buddyclient_id(play.other)), 0);
-                else if (how % 4 == 1)
-                        cr_assert_eq(buddyclient_publish(leaver, "left", &held), 0);
-                else
-                        cr_assert_eq(buddyclient_attach(play.other, &held), 0);
-                if (how % 4 == 3)
-                        returned(leaver, &held);
+        struct buddyclient_range found;
+        struct buddyclient *leaver = cached_new(&play.scene);
+        struct buddyclient_range old = taken(leaver, 1), held = again(leaver, &old), now = held;
+        if (how == LEFT_GIVEN)
+                cr_assert_eq(buddyclient_give(leaver, &now, buddyclient_id(play.other)), 0);
+        else if (how == LEFT_PUBLISHED)
+                cr_assert_eq(buddyclient_publish(leaver, "left", &held), 0);
+        else
+                cr_assert_eq(buddyclient_attach(play.other, &held), 0);
+        if (how == LEFT_RELEASED)
+                returned(leaver, &held);
+        cr_assert_eq(buddyclient_attach(play.observer, &old), -ESTALE);
+        if (over_a_kill) {
+                scene_kill(&play.scene);
+                scene_start(&play.scene, "--size", POOL, NULL);
                 cr_assert_eq(buddyclient_attach(play.observer, &old), -ESTALE);
-                if (how >= 4) {
-                        scene_kill(&play.scene);
-                        scene_start(&play.scene, "--size", POOL, NULL);
-                        cr_assert_eq(buddyclient_attach(play.observer, &old), -ESTALE);
-                }
-                buddyclient_destroy(leaver);
-                cr_assert_eq(buddyclient_attach(play.observer, &old), -ESTALE, "case %d", how);
-                cr_assert_eq(buddyclient_attach(play.other, &old), -ESTALE, "case %d", how);
-                if (how % 4 == 1) {
-                        cr_assert_eq(buddyclient_lookup(play.other, "left", &found), 0);
-                        cr_assert(found.offset == old.offset && found.generation != old.generation);
-                        cr_assert_eq(buddyclient_unpublish(play.other, "left"), 0);
-                        now = found;
-                }
-                cr_assert_eq(buddyclient_release(play.other, &old), -ESTALE, "case %d", how);
-                cr_assert_eq(buddyclient_attach(play.observer, &now), 0, "case %d", how);
-                returned(play.observer, &now);
-                returned(play.other, &now);
-                cr_assert_eq(buddyclient_attach(play.observer, &now), -ESTALE);
         }
+        buddyclient_destroy(leaver);
+        cr_assert_eq(buddyclient_attach(play.observer, &old), -ESTALE, "its owner has left");
+        cr_assert_eq(buddyclient_attach(play.other, &old), -ESTALE, "its owner has left");
+        if (how == LEFT_PUBLISHED) {
+                cr_assert_eq(buddyclient_lookup(play.other, "left", &found), 0);
+                cr_assert(found.offset == held.offset && found.generation == held.generation);
+                cr_assert_eq(buddyclient_unpublish(play.other, "left"), 0);
+        }
+        cr_assert_eq(buddyclient_release(play.other, &old), -ESTALE);
+        cr_assert_eq(buddyclient_attach(play.observer, &now), 0);
+        returned(play.observer, &now);
+        returned(play.other, &now);
+        cr_assert_eq(buddyclient_attach(play.observer, &now), -ESTALE);
         play_close(&play);
+}
+
+Test(cache_names, an_earlier_life_is_refused_when_its_owner_has_left) {
+        for (int how = LEFT_GIVEN; how <= LEFT_RELEASED; how++)
+                leave_to_others((enum leaving)how, false);
+}
+
+Test(cache_names, an_earlier_life_of_a_gift_is_refused_over_a_kill) {
+        leave_to_others(LEFT_GIVEN, true);
+}
+
+Test(cache_names, an_earlier_life_under_a_key_is_refused_over_a_kill) {
+        leave_to_others(LEFT_PUBLISHED, true);
+}
+
+Test(cache_names, an_earlier_life_is_refused_over_a_kill_when_it_was_released) {
+        leave_to_others(LEFT_RELEASED, true);
 }
 
 /* ---- Others' holds ---- */
