@@ -156,6 +156,11 @@ Test(cache_kills, while_the_daemon_is_away_the_cache_serves_nothing) {
         cr_assert_eq(buddyclient_alloc(client, 1, &held), 0);
         memset(buddyclient_pointer(client, &held), 55, SCENE_PAGE);
         cr_assert_eq(fill(client), 0);
+        for (int each = 0; each < 8; each++) { /* the last one is at hand */
+                cr_assert_eq(buddyclient_alloc(client, 1, &range), 0);
+                cr_assert_eq(buddyclient_release(client, &range), 0);
+        }
+        range = (struct buddyclient_range){1, 2, 3};
         scene_kill(&scene);
         for (int times = 0; times < 2; times++) {
                 uint64_t begin = now_ms();
