@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "harness.h"
 
@@ -136,4 +137,33 @@ Test(cache_waiters, no_release_is_overlooked_by_a_wait_that_begins) {
         buddyclient_destroy(owner);
         buddyclient_destroy(other);
         unstage(&scene, client_new(&scene));
+}
+
+/* A daemon that may not look at its clients' memory by itself gets it when they come back: who waits by then is served from it. */
+Test(cache_waiters, what_comes_back_after_a_restart_serves_who_waits) {
+        struct scene scene;
+        struct waiter waiter;
+        struct buddyclient_range ranges[64];
+        if (geteuid() != 0)
+                cr_skip("only root can run a daemon as somebody else");
+        scene_open(&scene);
+        scene.uid = 65534;
+        cr_assert_eq(chown(scene.folder, scene.uid, scene.uid), 0);
+        scene_start(&scene, "--size", POOL, "--socket-mode", "0666", NULL);
+        struct buddyclient *owner = cached_new(&scene);
+        for (int each = 0; each < 64; each++)
+                cr_assert_eq(buddyclient_alloc(owner, 1, &ranges[each]), 0);
+        for (int each = 0; each < 64; each++)
+                cr_assert_eq(buddyclient_release(owner, &ranges[each]), 0);
+        scene_kill(&scene);
+        scene_start(&scene, "--size", POOL, "--socket-mode", "0666", NULL);
+        struct buddyclient *other = client_new(&scene), *observer = client_new(&scene);
+        waiter = (struct waiter){.client = other, .length = POOL_BYTES};
+        cr_assert_eq(pthread_create(&waiter.thread, NULL, wait_for_range, &waiter), 0);
+        await_waiters(observer, 1);
+        cr_assert_eq(stats_of(owner).size_bytes, POOL_BYTES); /* it is back */
+        waiter_served(&waiter);
+        buddyclient_destroy(owner);
+        buddyclient_destroy(other);
+        unstage(&scene, observer);
 }
