@@ -271,7 +271,7 @@ static bool stays_put(struct cache *cache, _Atomic uint64_t *at, uint64_t value)
         return open || !atomic_compare_exchange_strong(at, &value, 0);
 }
 
-bool cache_put(struct cache *cache, const struct buddyclient_range *range, bool *full) {
+bool cache_put(struct cache *cache, struct buddyclient_range *range, bool *full) {
         unsigned order = cache_order(cache, range->length), first = first_slot();
         uint32_t limit = atomic_load_explicit(&cache->limits[order], memory_order_relaxed);
         uint64_t value = cache_slot_pack(page_of(cache, range), (uint32_t)range->generation);
@@ -283,13 +283,17 @@ bool cache_put(struct cache *cache, const struct buddyclient_range *range, bool 
                         !atomic_compare_exchange_strong(at, &empty, value))
                         continue;
                 *full = i + 1 == limit;
-                return stays_put(cache, at, value);
+                if (stays_put(cache, at, value))
+                        return true;
+                /* Another thread may have used it in between and put it into the same slot. */
+                range->generation = cache_word_name(atomic_load(word_of(cache, range)));
+                return false;
         }
         *full = true;
         return false;
 }
 
-enum cache_release cache_release(struct cache *cache, const struct buddyclient_range *range) {
+enum cache_release cache_release(struct cache *cache, struct buddyclient_range *range) {
         uint64_t word;
         bool full;
         for (;;) {
@@ -339,7 +343,8 @@ bool cache_keep_spare(struct cache *cache, const struct buddyclient_range *range
         if (!cache_may_count(cache, range) || !cache_is_open(cache))
                 return false;
         note(cache, range, 0);
-        if (cache_put(cache, range, &full))
+        struct buddyclient_range spare = *range;
+        if (cache_put(cache, &spare, &full))
                 return true;
         uint64_t word = atomic_exchange(word_of(cache, range), 0);
         if (word & CACHE_COUNTED)

@@ -68,18 +68,19 @@ enum cache_verdict cache_judge(
 bool cache_claim(struct cache *cache, const struct buddyclient_range *range, uint64_t word);
 void cache_unclaim(struct cache *cache, const struct buddyclient_range *range);
 
-/* Puts a claimed range into a slot. False: there is no room, or it is wanted elsewhere; it stays claimed. *full: the order's slots
+/* Puts a claimed range into a slot. False: there is no room, or it is wanted elsewhere; it stays claimed, under the name that
+ * *range has then. *full: the order's slots
  * are nearly all in use now. */
-bool cache_put(struct cache *cache, const struct buddyclient_range *range, bool *full);
+bool cache_put(struct cache *cache, struct buddyclient_range *range, bool *full);
 
 /* All of that for one range. */
 enum cache_release {
         CACHE_RELEASED,
         CACHE_RELEASED_FULL,   /* the order's slots are all in use now */
         CACHE_RELEASED_BEFORE, /* it was returned since it had this name */
-        CACHE_BY_REQUEST,      /* not here: it is as it was */
+        CACHE_BY_REQUEST,      /* not here: it is in use, by the name that it then has */
 };
-enum cache_release cache_release(struct cache *cache, const struct buddyclient_range *range);
+enum cache_release cache_release(struct cache *cache, struct buddyclient_range *range);
 
 /* Whether ranges may be put in now. */
 bool cache_is_open(const struct cache *cache);

@@ -71,6 +71,8 @@ static int open_cache(struct buddyclient *client, const struct hello_answer *ans
                 cache_deinit(&client->cache);
         if (rc == -EAGAIN)
                 return 0;
+        if (rc == -ETIMEDOUT)
+                rc = -ENOTCONN;
         return rc < 0 ? client_refuse(client, rc, "the daemon does not answer") : 0;
 }
 

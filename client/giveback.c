@@ -107,8 +107,8 @@ static int release_by_requests(
 
 /* ---- Into the cache ---- */
 
-/* 1: it goes by a request. */
-static int release_cached(struct buddyclient *client, const struct buddyclient_range *range) {
+/* 1: it goes by a request, under the name that it then has. */
+static int release_cached(struct buddyclient *client, struct buddyclient_range *range) {
         struct cache *cache = &client->cache;
         unsigned order;
         switch (cache_release(cache, range)) {
@@ -156,7 +156,7 @@ static int release_sorted(struct buddyclient *client, const struct buddyclient_r
                 rc = release_by_requests(client, sorting->rest, sorting->rest_count);
         size_t left = 0;
         for (size_t i = 0; i < sorting->mine_count; i++) {
-                const struct buddyclient_range *range = &sorting->mine[i];
+                struct buddyclient_range *range = &sorting->mine[i];
                 bool full = false;
                 if (rc == 0 && cache_put(&client->cache, range, &full))
                         continue;
@@ -194,8 +194,11 @@ int buddyclient_release_many(
 }
 
 int buddyclient_release(struct buddyclient *client, const struct buddyclient_range *range) {
+        struct buddyclient_range named;
         if (client && range && process_mark_is_mine(&client->mark) && client->cache.area) {
-                int rc = release_cached(client, range);
+                named = *range;
+                range = &named;
+                int rc = release_cached(client, &named);
                 if (rc <= 0)
                         return rc;
         }

@@ -176,9 +176,8 @@ bool reconcile_by_count(struct buddyclient *client, uint64_t granted_ranges) {
         return true;
 }
 
-static int enter_known(struct buddyclient *client, struct roll *roll) {
+static int enter_table_locked(struct buddyclient *client, struct roll *roll) {
         int rc = 0;
-        holdings_lock(&client->holdings);
         for (size_t i = 0; rc == 0 && i < client->holdings.slot_count; i++) {
                 const struct holding *known = &client->holdings.slots[i];
                 if (known->count == 0)
@@ -189,7 +188,6 @@ static int enter_known(struct buddyclient *client, struct roll *roll) {
                 else
                         rc = -ENOMEM;
         }
-        holdings_unlock(&client->holdings);
         return rc;
 }
 
@@ -209,7 +207,7 @@ static int enter_owed(struct buddyclient *client, struct roll *roll) {
 }
 
 /* What the words of the cache count, of what the daemon lists; and none else, from here on. */
-static void enter_cached(struct buddyclient *client, struct roll *roll) {
+static void enter_cached_locked(struct buddyclient *client, struct roll *roll) {
         uint64_t counted = 0;
         for (size_t i = 0; i < roll->slot_count; i++) {
                 struct roll_entry *entry = &roll->slots[i];
@@ -220,6 +218,16 @@ static void enter_cached(struct buddyclient *client, struct roll *roll) {
                 counted++;
         }
         cache_set_counted(&client->cache, counted);
+}
+
+/* A hold moves from its word to the table under the lock: it is met in one of them. */
+static int enter_known(struct buddyclient *client, struct roll *roll) {
+        holdings_lock(&client->holdings);
+        int rc = enter_table_locked(client, roll);
+        if (rc == 0)
+                enter_cached_locked(client, roll);
+        holdings_unlock(&client->holdings);
+        return rc;
 }
 
 static uint32_t surplus_of(const struct roll_entry *entry) {
@@ -301,8 +309,6 @@ int reconcile_granted(struct buddyclient *client, struct roll *roll) {
         int rc = enter_known(client, roll);
         if (rc == 0)
                 rc = enter_owed(client, roll);
-        if (rc == 0)
-                enter_cached(client, roll);
         if (rc == 0)
                 rc = make_room(count_surplus(roll), &room);
         if (rc < 0)

@@ -154,7 +154,7 @@ void pool_name_block(struct pool *pool, struct block block, uint32_t use);
 int pool_take_back(struct pool *pool, uint32_t session, struct block block, bool *freed);
 
 /* Calls found for each block whose record is this session's and that others hold, too. With the session's lock held:
- * found may call nothing here. */
+ * found may call pool_name_block alone. */
 void pool_each_shared(struct pool *pool, uint32_t session,
         void (*found)(void *context, struct block block), void *context);
 

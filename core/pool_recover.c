@@ -103,6 +103,9 @@ static int keys_recover(struct recovery *recovery, uint64_t *total) {
                 uint32_t link = (uint32_t)pool->ledger.hold_count + slot;
                 pool->links[link].granted = pool_clock_s();
                 chain_add_locked(pool, page, link);
+                if (key_use(range) !=
+                        0) /* by which the owner's peers will know it when he leaves */
+                        pool->leases[page].use = use_fold(key_use(range));
                 key_index_add_locked(pool, slot);
                 pool->keys_used = slot + 1;
                 (*total)++;

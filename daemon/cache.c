@@ -95,6 +95,22 @@ static void word_forget(struct cache_area *area, struct block block) {
                 atomic_fetch_sub(&area->counted, 1);
 }
 
+/* Frees what a slot that nobody else touches any more has, and empties it. A range that is not the session's by the ledger is
+ * not free by this; what its word counts is over all the same. Needs the cache lock. Bytes that became free. */
+static uint64_t slot_empty(
+        struct served_pool *served, uint32_t session, unsigned order, unsigned slot) {
+        struct cache_area *area = served->presence[session].cache;
+        _Atomic uint64_t *at = &area->slots[order][slot];
+        struct block block = slot_block(atomic_load(at), order);
+        bool freed = false;
+        if (block_is_possible(served, block)) {
+                pool_take_back(served->pool, session, block, &freed);
+                word_forget(area, block);
+        }
+        atomic_store(at, 0);
+        return freed ? served->page_bytes << order : 0;
+}
+
 /* Needs the cache lock. Bytes that became free. */
 static uint64_t slot_take_back(
         struct served_pool *served, uint32_t session, unsigned order, unsigned slot) {
@@ -104,13 +120,7 @@ static uint64_t slot_take_back(
         if (value == 0 || (value & CACHE_TAKEN_BACK) ||
                 !atomic_compare_exchange_strong(at, &value, value | CACHE_TAKEN_BACK))
                 return 0;
-        struct block block = slot_block(value, order);
-        bool freed = false;
-        if (block_is_possible(served, block) &&
-                pool_take_back(served->pool, session, block, &freed) == 0)
-                word_forget(area, block);
-        atomic_store(at, 0);
-        return freed ? served->page_bytes << order : 0;
+        return slot_empty(served, session, order, slot);
 }
 
 static unsigned slots_used(const struct cache_area *area, unsigned order) {
@@ -147,12 +157,22 @@ static int area_check(int fd, uint64_t bytes, const char **why) {
         return *why ? -EINVAL : 0;
 }
 
+struct adoption {
+        struct served_pool *served;
+        struct cache_area *area;
+};
+
+/* Others hold it, too: it goes back by a request, and its name is known from here on. */
 static void mark_shared(void *context, struct block block) {
-        _Atomic uint64_t *word = cache_word(context, block.page);
+        const struct adoption *adoption = context;
+        _Atomic uint64_t *word = cache_word(adoption->area, block.page);
         uint64_t seen = atomic_load(word);
-        while (cache_word_is_of(seen, block.generation, block.order) &&
-                !atomic_compare_exchange_weak(word, &seen, seen | CACHE_SHARED))
-                continue;
+        do
+                if (!cache_word_is_of(seen, block.generation, block.order))
+                        return;
+        while (!atomic_compare_exchange_weak(word, &seen, seen | CACHE_SHARED));
+        pool_name_block(adoption->served->pool, block,
+                (uint32_t)(cache_word_name(seen) >> CACHE_USE_SHIFT));
 }
 
 /* A kill may have left a slot half taken back, and while the area was away its range may have got other holders: then it
@@ -173,14 +193,17 @@ static void slot_audit(
                 atomic_compare_exchange_strong(at, &value, value & ~CACHE_TAKEN_BACK);
                 return;
         }
-        if (atomic_compare_exchange_strong(at, &value, value & ~CACHE_TAKEN_BACK))
-                slot_take_back(served, session, order, slot);
+        /* Not for a moment may it look like one that can be taken out: it may be somebody else's. */
+        if (atomic_compare_exchange_strong(at, &value, value | CACHE_TAKEN_BACK))
+                slot_empty(served, session, order, slot);
 }
 
 static void area_audit(struct served_pool *served, uint32_t session) {
         struct presence *presence = &served->presence[session];
-        if (atomic_exchange(&presence->shared_unseen, false))
-                pool_each_shared(served->pool, session, mark_shared, presence->cache);
+        struct adoption adoption = {served, presence->cache};
+        if (!presence->cache_named || atomic_exchange(&presence->shared_unseen, false))
+                pool_each_shared(served->pool, session, mark_shared, &adoption);
+        presence->cache_named = true;
         for (unsigned order = 0; order < CACHE_ORDERS; order++)
                 for (unsigned slot = 0; slot < CACHE_SLOTS; slot++)
                         slot_audit(served, session, order, slot);
@@ -222,6 +245,7 @@ void cache_close(struct served_pool *served, uint32_t session) {
         presence->cache = NULL;
         atomic_store(&presence->shared_unseen, false);
         atomic_store(&presence->cache_sought, false);
+        presence->cache_named = false;
         spinlock_unlock(&presence->cache_lock);
         if (!area)
                 return;
@@ -300,6 +324,8 @@ int cache_grant(struct served_pool *served, uint32_t session, unsigned order, si
         do
                 error = pool_grant_many(served->pool, session, order, count, out);
         while (error == -ENOMEM && cache_take_back_next(served, &from));
+        if (error == -ENOMEM) /* others may have taken back before us what we looked for */
+                error = pool_grant_many(served->pool, session, order, count, out);
         if (from != 0 || error == -ENOMEM)
                 waiters_serve(&served->waiters); /* what came back and was not needed here */
         return error;
@@ -379,6 +405,7 @@ void cache_give(struct served_pool *served, uint32_t session, uint32_t peer, str
 void cache_count(struct served_pool *served, uint32_t session, struct cache_figures *out) {
         struct presence *presence = &served->presence[session];
         *out = (struct cache_figures){0};
+        cache_find(served, session);
         spinlock_lock(&presence->cache_lock);
         const struct cache_area *area = presence->cache;
         for (unsigned order = 0; area && order < CACHE_ORDERS; order++)

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "connection.h"
+#include "proto/cache_area.h"
 #include "session.h"
 #include "worker.h"
 
@@ -20,6 +21,12 @@ enum status handle_cache(struct call *call) {
                 return call_refuse(call, error == -ENOMEM ? STATUS_NO_SPACE : STATUS_INVALID,
                         "the memory of the cache is not usable: %s", why);
         call->descriptor = call->served->pulse.fd;
+        /* Whoever began to wait before it came has not seen what is in it. */
+        if (atomic_load(&call->served->pulse.page->pressure) > 0) {
+                for (unsigned order = 0; order < CACHE_ORDERS; order++)
+                        cache_trim(call->served, call->session->id, order, 0);
+                call_freed(call);
+        }
         return STATUS_OK;
 }
 

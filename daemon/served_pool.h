@@ -20,7 +20,8 @@ struct presence {
         struct session *session;            /* the worker's alone; NULL: no connection has it */
         struct orphan *orphan;              /* the worker's alone; NULL: it is none */
         struct spinlock cache_lock;
-        struct cache_area *cache;  /* owned mapping; NULL: none; cache_lock */
+        struct cache_area *cache; /* owned mapping; NULL: none; cache_lock */
+        bool cache_named; /* what others hold of its blocks has the names from its cache; cache_lock */
         _Atomic bool cache_sought; /* where the client has not come back: it was looked for */
         _Atomic bool
                 shared_unseen; /* a block of its got further holders while it had no cache here */

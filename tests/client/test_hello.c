@@ -324,7 +324,7 @@ static void welcomes_only(int fd) {
         int segment = peer_segment(1 << 20);
         peer_send(fd, &reply, &segment, 1);
         close(segment);
-        peer_need(peer_read_any(fd)->kind == REQUEST_PING);
+        peer_need(peer_read_any(fd)->kind == REQUEST_CACHE);
         peer_need(peer_read_any(fd)->kind == REQUEST_GOODBYE);
 }
 

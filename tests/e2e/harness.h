@@ -97,6 +97,8 @@ bool has_digit(const char *text);
 struct buddyclient *client_new(const struct scene *scene);
 /* NULL on failure, expects nothing: for processes that a test forks. */
 struct buddyclient *client_try(const struct scene *scene);
+/* The same with the library's own cache, as large as it is unless set. */
+struct buddyclient *client_caching(const struct scene *scene);
 struct buddyclient_stats stats_of(struct buddyclient *client);
 /* Expects held + cached + free == size and no fault from buddyctl check. */
 void expect_sound(const struct scene *scene);

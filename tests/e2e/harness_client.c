@@ -16,6 +16,17 @@ struct buddyclient *client_try(const struct scene *scene) {
         return NULL;
 }
 
+struct buddyclient *client_caching(const struct scene *scene) {
+        struct buddyclient *client = NULL;
+        if (buddyclient_new(&client) != 0)
+                return NULL;
+        if (buddyclient_set_socket(client, scene->socket) == 0 &&
+                buddyclient_set_pool(client, scene->pool) == 0 && buddyclient_connect(client) == 0)
+                return client;
+        buddyclient_destroy(client);
+        return NULL;
+}
+
 struct buddyclient *client_new(const struct scene *scene) {
         struct buddyclient *client = NULL;
         cr_assert_eq(buddyclient_new(&client), 0);
