@@ -313,7 +313,7 @@ static int usage(void) {
 
 int main(int argc, char **argv) {
         unsigned long kills = 100, seconds = 0;
-        uint64_t cache_bytes = 1 << 20; /* of each client */
+        const char *cache_bytes = NULL; /* of each client */
         const char *buddyctl = FAULT_BUDDYCTL;
         first_seed = (unsigned)time(NULL) ^ (unsigned)getpid() << 16;
         for (int each = 2; each < argc; each += 2) {
@@ -326,7 +326,7 @@ int main(int argc, char **argv) {
                 else if (strcmp(argv[each], "--seed") == 0)
                         first_seed = (unsigned)strtoul(argv[each + 1], NULL, 10);
                 else if (strcmp(argv[each], "--cache") == 0)
-                        cache_bytes = strtoul(argv[each + 1], NULL, 10);
+                        cache_bytes = argv[each + 1];
                 else if (strcmp(argv[each], "--buddyctl") == 0)
                         buddyctl = argv[each + 1];
                 else
@@ -337,7 +337,8 @@ int main(int argc, char **argv) {
         seed = first_seed;
         printf("fault_kill: --seed %u\n", first_seed);
         stage_open(&stage, argv[1], buddyctl, POOL_BYTES);
-        stage.cache_bytes = cache_bytes;
+        if (cache_bytes)
+                stage.cache_bytes = strtoul(cache_bytes, NULL, 10);
         board_open();
         uint64_t begin = now_us();
         workers_reap();

@@ -103,8 +103,10 @@ void stage_fail(const struct fault_stage *stage, const char *format, ...) {
 
 void stage_open(
         struct fault_stage *stage, const char *buddyd, const char *buddyctl, uint64_t size) {
-        *stage = (struct fault_stage){
-                .buddyd = buddyd, .buddyctl = buddyctl, .folder = "/tmp/buddyd-fault-XXXXXX"};
+        *stage = (struct fault_stage){.buddyd = buddyd,
+                .buddyctl = buddyctl,
+                .folder = "/tmp/buddyd-fault-XXXXXX",
+                .cache_bytes = 1 << 20};
         if (!mkdtemp(stage->folder))
                 stage_fail(stage, "mkdtemp: %s", strerror(errno));
         snprintf(stage->socket, sizeof stage->socket, "%s/sock", stage->folder);

@@ -14,7 +14,7 @@ struct fault_stage {
         const char *buddyd, *buddyctl;
         char folder[48], socket[64], log[64], notify[64], pool[32], size[32];
         int notify_fd;
-        uint64_t cache_bytes; /* of each client */
+        uint64_t cache_bytes; /* of each client; 1 MiB unless set */
         pid_t daemon;         /* 0: none runs */
         bool ready;           /* it has said so */
 };
