@@ -20,7 +20,8 @@
  * each call returns its result once, as if nothing had happened. A call that cannot wait any longer
  * answers -ENOTCONN, and the next one tries again. If the session is gone (the pool was thrown
  * away, or an operator ended it), every call answers -ENOTCONN from then on, and
- * buddyclient_detail says so; the mapping stays valid memory until destroy.
+ * buddyclient_detail says so; the mapping stays valid memory until destroy. What a client holds lasts as long as its
+ * process, also when that executes another program: destroy it before.
  *
  *   -EINVAL     a bad argument: zero length, a range never granted, an interior offset
  *   -E2BIG      longer than this pool can ever grant
