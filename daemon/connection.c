@@ -10,6 +10,7 @@
 
 #include "dispatch.h"
 #include "ration.h"
+#include "receive.h"
 #include "session.h"
 #include "worker.h"
 
@@ -367,39 +368,20 @@ static void connection_run(struct connection *connection, size_t length) {
                 connection_hand_over(connection);
 }
 
-/* The descriptor that comes with a cache: the last one. */
-static void connection_take_passed(struct connection *connection, struct msghdr *message) {
-        const struct cmsghdr *came = CMSG_FIRSTHDR(message);
-        if (!came || came->cmsg_level != SOL_SOCKET || came->cmsg_type != SCM_RIGHTS)
-                return;
+/* A receive that is not full took all there was, unless a descriptor came along. */
+static ssize_t connection_receive_some(struct connection *connection, uint8_t *bytes) {
+        bool plain = connection->plain_receive && !connection->expects_cache;
+        struct received received = {.passed = -1};
+        ssize_t length = plain ? recv(connection->fd, bytes, WORKER_RECEIVE_BYTES, MSG_DONTWAIT)
+                               : receive_watchfully(connection->fd, bytes, WORKER_RECEIVE_BYTES,
+                                         connection->expects_cache, &received);
+        connection->more_input =
+                length == WORKER_RECEIVE_BYTES || received.cut || (length < 0 && errno == EINTR);
+        if (received.passed < 0)
+                return length;
         if (connection->passed >= 0)
                 close(connection->passed);
-        memcpy(&connection->passed, CMSG_DATA(came), sizeof(int));
-        connection->more_input = true;
-}
-
-/* A receive that is not full took all there was, unless a descriptor came along: at one of those it stops, and that
- * there was no room for it, or that it is there, is how that is seen. */
-static ssize_t connection_receive_some(struct connection *connection, uint8_t *bytes) {
-        union {
-                struct cmsghdr align;
-                char bytes[CMSG_SPACE(sizeof(int))];
-        } control;
-        struct iovec room = {.iov_base = bytes, .iov_len = WORKER_RECEIVE_BYTES};
-        struct msghdr message = {.msg_iov = &room, .msg_iovlen = 1};
-        if (connection->expects_cache) {
-                message.msg_control = control.bytes;
-                message.msg_controllen = sizeof(control.bytes);
-        }
-        ssize_t length =
-                connection->plain_receive && !connection->expects_cache
-                        ? recv(connection->fd, bytes, WORKER_RECEIVE_BYTES, MSG_DONTWAIT)
-                        : recvmsg(connection->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        connection->more_input = length == WORKER_RECEIVE_BYTES ||
-                                 (message.msg_flags & MSG_CTRUNC) != 0 ||
-                                 (length < 0 && errno == EINTR);
-        if (connection->expects_cache && length > 0)
-                connection_take_passed(connection, &message);
+        connection->passed = received.passed;
         return length;
 }
 

@@ -2,6 +2,8 @@
  * reports. */
 #include "peer.h"
 
+#include "client/buddyclient.h"
+
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdio.h>
@@ -241,4 +243,13 @@ void peer_wait_close(int fd) {
         char byte;
         while (read(fd, &byte, 1) > 0)
                 continue;
+}
+
+struct buddyclient *peer_connected(const struct peer *peer, int timeout_ms) {
+        struct buddyclient *client;
+        cr_assert_eq(buddyclient_new(&client), 0);
+        cr_assert_eq(buddyclient_set_socket(client, peer->path), 0);
+        cr_assert_eq(buddyclient_set_timeout_ms(client, timeout_ms), 0);
+        cr_assert_eq(buddyclient_connect(client), 0, "%s", buddyclient_detail(client));
+        return client;
 }

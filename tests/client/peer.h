@@ -7,6 +7,8 @@
 
 #include "proto/message.h"
 
+struct buddyclient;
+
 /* Runs in the child, once, on an accepted connection. What is still open when it returns is
  * closed. */
 typedef void peer_script(int fd);
@@ -23,6 +25,9 @@ struct peer peer_start(peer_script *script);
 
 /* Ends the child and removes the folder. */
 void peer_stop(struct peer *peer);
+
+/* A client that is connected to it, with this timeout. */
+struct buddyclient *peer_connected(const struct peer *peer, int timeout_ms);
 
 /* ---- For scripts ---- */
 

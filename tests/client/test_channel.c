@@ -11,15 +11,6 @@
 
 #define PAGE 4096ull
 
-static struct buddyclient *connected(const struct peer *peer, int timeout_ms) {
-        struct buddyclient *client;
-        cr_assert_eq(buddyclient_new(&client), 0);
-        cr_assert_eq(buddyclient_set_socket(client, peer->path), 0);
-        cr_assert_eq(buddyclient_set_timeout_ms(client, timeout_ms), 0);
-        cr_assert_eq(buddyclient_connect(client), 0, "%s", buddyclient_detail(client));
-        return client;
-}
-
 static int64_t now_ms(void) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
@@ -35,7 +26,7 @@ static void greets_and_is_silent(int fd) {
 
 Test(channel, silence_ends_in_not_connected) {
         struct peer peer = peer_start(greets_and_is_silent);
-        struct buddyclient *client = connected(&peer, 100);
+        struct buddyclient *client = peer_connected(&peer, 100);
         struct buddyclient_range range = {.offset = 1};
         int64_t before = now_ms();
         cr_assert_eq(buddyclient_alloc(client, 1, &range), -ENOTCONN);
@@ -55,7 +46,7 @@ static void *alloc_one(void *context) {
 
 Test(channel, silence_ends_for_every_thread_at_its_own_time) {
         struct peer peer = peer_start(greets_and_is_silent);
-        struct buddyclient *client = connected(&peer, 200);
+        struct buddyclient *client = peer_connected(&peer, 200);
         pthread_t threads[8];
         int64_t before = now_ms();
         for (int i = 0; i < 8; i++)
@@ -94,7 +85,7 @@ static void answers_late(int fd) {
 
 Test(channel, late_grant_goes_back) {
         struct peer peer = peer_start(answers_late);
-        struct buddyclient *client = connected(&peer, 500);
+        struct buddyclient *client = peer_connected(&peer, 500);
         struct buddyclient_range range;
         cr_assert_eq(buddyclient_alloc(client, 1, &range), -ENOTCONN);
         cr_assert_eq(buddyclient_alloc(client, 1, &range), 0);
@@ -125,7 +116,7 @@ static void attaches_and_gives_late(int fd) {
 
 Test(channel, late_attach_and_give_are_made_up_for) {
         struct peer peer = peer_start(attaches_and_gives_late);
-        struct buddyclient *client = connected(&peer, 500);
+        struct buddyclient *client = peer_connected(&peer, 500);
         struct buddyclient_range range, other = {7 * PAGE, PAGE, 1};
         cr_assert_eq(buddyclient_alloc(client, 1, &range), 0);
         cr_assert_eq(buddyclient_attach(client, &other), -ENOTCONN);
@@ -152,7 +143,7 @@ static void renames(int fd) {
 
 Test(channel, given_ranges_get_their_new_names) {
         struct peer peer = peer_start(renames);
-        struct buddyclient *client = connected(&peer, 1000);
+        struct buddyclient *client = peer_connected(&peer, 1000);
         struct buddyclient_range ranges[] = {{PAGE, PAGE, 1}, {2 * PAGE, PAGE, 1}};
         struct buddyclient_range others[] = {{3 * PAGE, PAGE, 1}, {2 * PAGE, PAGE, 1}};
         cr_assert_eq(buddyclient_give_many(client, ranges, 2, 9), 0);
@@ -197,7 +188,7 @@ static void *ask(void *context) {
 
 Test(channel, gives_each_thread_its_own_reply) {
         struct peer peer = peer_start(answers_backwards);
-        struct buddyclient *client = connected(&peer, 1000);
+        struct buddyclient *client = peer_connected(&peer, 1000);
         struct asker askers[4];
         pthread_t threads[4];
         for (unsigned i = 0; i < 4; i++) {
@@ -218,7 +209,7 @@ Test(channel, gives_each_thread_its_own_reply) {
 /* Two allocations fail: the one under way, and one after it; nothing is written. */
 static void expect_end(peer_script *script, int error, const char *reason) {
         struct peer peer = peer_start(script);
-        struct buddyclient *client = connected(&peer, 1000);
+        struct buddyclient *client = peer_connected(&peer, 1000);
         struct buddyclient_range range = {.offset = 1};
         cr_assert_eq(buddyclient_alloc(client, 2 * PAGE, &range), error);
         cr_assert_not_null(
@@ -341,7 +332,7 @@ static void grants_one_block_twice(int fd) {
 
 Test(channel, grants_one_block_twice) {
         struct peer peer = peer_start(grants_one_block_twice);
-        struct buddyclient *client = connected(&peer, 1000);
+        struct buddyclient *client = peer_connected(&peer, 1000);
         struct buddyclient_range range, other;
         cr_assert_eq(buddyclient_alloc(client, 1, &range), 0);
         cr_assert_eq(buddyclient_alloc(client, 1, &other), -EPROTO);
@@ -359,7 +350,7 @@ static void closes_on_the_fourth_request(int fd) {
 
 Test(channel, end_reaches_every_thread) {
         struct peer peer = peer_start(closes_on_the_fourth_request);
-        struct buddyclient *client = connected(&peer, -1);
+        struct buddyclient *client = peer_connected(&peer, -1);
         pthread_t threads[4];
         for (int i = 0; i < 4; i++)
                 cr_assert_eq(pthread_create(&threads[i], NULL, alloc_one, client), 0);
@@ -402,7 +393,7 @@ static void sends_statistics(int fd) {
 
 Test(channel, statistics_fit_their_struct) {
         struct peer peer = peer_start(sends_statistics);
-        struct buddyclient *client = connected(&peer, 1000);
+        struct buddyclient *client = peer_connected(&peer, 1000);
         const size_t first = offsetof(struct buddyclient_stats, orphans);
         struct buddyclient_stats stats = {.struct_size = first - 1};
         cr_assert_eq(buddyclient_stats(client, &stats), -EINVAL);

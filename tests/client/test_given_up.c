@@ -21,15 +21,6 @@ TestSuite(given_up, .timeout = 60);
 #define PAGE       4096ull
 #define TIMEOUT_MS 2000
 
-static struct buddyclient *connected(const struct peer *peer, int timeout_ms) {
-        struct buddyclient *client;
-        cr_assert_eq(buddyclient_new(&client), 0);
-        cr_assert_eq(buddyclient_set_socket(client, peer->path), 0);
-        cr_assert_eq(buddyclient_set_timeout_ms(client, timeout_ms), 0);
-        cr_assert_eq(buddyclient_connect(client), 0, "%s", buddyclient_detail(client));
-        return client;
-}
-
 static int64_t now_ms(void) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
@@ -320,7 +311,7 @@ static void gives_late(int fd) {
 
 static void expect_still_held(peer_script *script) {
         struct peer peer = peer_start(script);
-        struct buddyclient *client = connected(&peer, 200);
+        struct buddyclient *client = peer_connected(&peer, 200);
         struct buddyclient_range own, other;
         cr_assert_eq(buddyclient_alloc(client, PAGE, &own), 0);
         cr_assert_eq(buddyclient_give(client, &own, buddyclient_id(client)), -ENOTCONN);
@@ -377,7 +368,7 @@ static void *alloc_one(void *context) {
 
 /* How many of the calls failed. */
 static int ask_all(const struct peer *peer) {
-        struct buddyclient *client = connected(peer, TIMEOUT_MS);
+        struct buddyclient *client = peer_connected(peer, TIMEOUT_MS);
         pthread_t threads[THREADS_MAX];
         int failed = 0;
         for (unsigned i = 0; i < askers; i++)

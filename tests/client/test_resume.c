@@ -17,15 +17,6 @@
 #define PAGE    4096ull
 #define THREADS 8
 
-static struct buddyclient *connected(const struct peer *peer, int timeout_ms) {
-        struct buddyclient *client;
-        cr_assert_eq(buddyclient_new(&client), 0);
-        cr_assert_eq(buddyclient_set_socket(client, peer->path), 0);
-        cr_assert_eq(buddyclient_set_timeout_ms(client, timeout_ms), 0);
-        cr_assert_eq(buddyclient_connect(client), 0, "%s", buddyclient_detail(client));
-        return client;
-}
-
 static int64_t now_ms(void) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
@@ -78,7 +69,7 @@ static void refuse(int fd, uint64_t id, enum status status, const char *detail) 
 /* The first call ends with the error, and the next one with -ENOTCONN at once. */
 static void expect_final(peer_script *script, int error, const char *reason) {
         struct peer peer = peer_start(script);
-        struct buddyclient *client = connected(&peer, 20000);
+        struct buddyclient *client = peer_connected(&peer, 20000);
         struct buddyclient_range range;
         size_t files = open_files();
         int64_t before = now_ms();
@@ -206,7 +197,7 @@ static void breaks_off_everywhere(int fd) {
 
 Test(resume, tries_until_it_succeeds) {
         struct peer peer = peer_start(breaks_off_everywhere);
-        struct buddyclient *client = connected(&peer, 20000);
+        struct buddyclient *client = peer_connected(&peer, 20000);
         size_t files = open_files();
         struct buddyclient_range range;
         cr_assert_eq(buddyclient_alloc(client, PAGE, &range), 0, "%s", buddyclient_detail(client));
@@ -242,14 +233,14 @@ static void greets_and_goes(int fd) {
 
 Test(resume, gives_up_in_time_when_nobody_listens) {
         struct peer peer = peer_start(greets_and_goes);
-        struct buddyclient *client = connected(&peer, 300);
+        struct buddyclient *client = peer_connected(&peer, 300);
         peer_stop(&peer);
         expect_patience(client);
 }
 
 Test(resume, gives_up_in_time_when_every_connection_breaks) {
         struct peer peer = peer_start(greets_and_goes);
-        struct buddyclient *client = connected(&peer, 300);
+        struct buddyclient *client = peer_connected(&peer, 300);
         expect_patience(client);
         peer_stop(&peer);
 }
@@ -261,7 +252,7 @@ static void greets_and_then_is_silent(int fd) {
 
 Test(resume, gives_up_in_time_when_nobody_answers) {
         struct peer peer = peer_start(greets_and_then_is_silent);
-        struct buddyclient *client = connected(&peer, 300);
+        struct buddyclient *client = peer_connected(&peer, 300);
         expect_patience(client);
         peer_stop(&peer);
 }
@@ -279,7 +270,7 @@ static void dies_of_it(int fd) {
 
 Test(resume, gives_up_a_request_that_ends_the_daemon_again_and_again) {
         struct peer peer = peer_start(dies_of_it);
-        struct buddyclient *client = connected(&peer, 300);
+        struct buddyclient *client = peer_connected(&peer, 300);
         expect_patience(client);
         peer_stop(&peer);
 }
@@ -301,7 +292,7 @@ static void lets_wait_in_two_parts(int fd) {
 
 Test(resume, a_wait_goes_on) {
         struct peer peer = peer_start(lets_wait_in_two_parts);
-        struct buddyclient *client = connected(&peer, 20000);
+        struct buddyclient *client = peer_connected(&peer, 20000);
         struct buddyclient_range range;
         cr_assert_eq(buddyclient_alloc_wait(client, PAGE, 10000, &range), 0);
         buddyclient_destroy(client);
@@ -359,7 +350,7 @@ static void ask_all(struct buddyclient *client, struct asker askers[THREADS]) {
 
 Test(resume, every_thread_gets_its_own_answer) {
         struct peer peer = peer_start(breaks_off_under_all);
-        struct buddyclient *client = connected(&peer, 20000);
+        struct buddyclient *client = peer_connected(&peer, 20000);
         struct asker askers[THREADS];
         ask_all(client, askers);
         for (unsigned i = 0; i < THREADS; i++) {
@@ -372,7 +363,7 @@ Test(resume, every_thread_gets_its_own_answer) {
 
 Test(resume, every_thread_gives_up_in_its_own_time) {
         struct peer peer = peer_start(greets_and_then_is_silent);
-        struct buddyclient *client = connected(&peer, 300);
+        struct buddyclient *client = peer_connected(&peer, 300);
         struct asker askers[THREADS];
         int64_t before = now_ms();
         ask_all(client, askers);
@@ -433,7 +424,7 @@ Test(resume, what_gave_up_is_made_up_for) {
         snprintf(comes_back_path, sizeof(comes_back_path), "/tmp/buddyclient-back-%d",
                 (int)getpid());
         struct peer peer = peer_start(comes_back_late);
-        struct buddyclient *client = connected(&peer, 200);
+        struct buddyclient *client = peer_connected(&peer, 200);
         struct buddyclient_range range;
         pthread_t threads[3];
         cr_assert_eq(buddyclient_alloc(client, PAGE, &range), 0);
@@ -470,7 +461,7 @@ static void serves_one_request(int fd) {
 
 Test(resume, a_thousand_times_leaves_nothing_behind) {
         struct peer peer = peer_start(serves_one_request);
-        struct buddyclient *client = connected(&peer, 20000);
+        struct buddyclient *client = peer_connected(&peer, 20000);
         const struct buddyclient_range range = {0, PAGE, 1};
         cr_assert_eq(buddyclient_publish(client, "key", &range), 0);
         size_t files = open_files();
@@ -486,7 +477,7 @@ Test(resume, a_thousand_times_leaves_nothing_behind) {
 
 Test(resume, a_child_does_not_resume) {
         struct peer peer = peer_start(serves_one_request);
-        struct buddyclient *client = connected(&peer, 20000);
+        struct buddyclient *client = peer_connected(&peer, 20000);
         const struct buddyclient_range range = {0, PAGE, 1};
         cr_assert_eq(buddyclient_publish(client, "key", &range), 0);
         pid_t child = fork();
