@@ -59,6 +59,9 @@ int session_open(struct connection *connection, struct served_pool *served,
                 free(session);
                 return error;
         }
+        /* It brings its cache itself; whoever was here before an earlier daemon ended has to be asked for it. */
+        atomic_store_explicit(&served_pool_presence(served, session->id)->cache_sought, true,
+                memory_order_relaxed);
         session_arrived(session);
         *out = session;
         return 0;
