@@ -349,6 +349,17 @@ static bool word_share(_Atomic uint64_t *word, struct block block, uint64_t name
         }
 }
 
+/* The name that its owner's cache has of a block; 0: none. */
+static uint64_t cache_name(struct served_pool *served, uint32_t session, struct block block) {
+        struct presence *presence = &served->presence[session];
+        uint64_t word = 0;
+        spinlock_lock(&presence->cache_lock);
+        if (presence->cache)
+                word = atomic_load(cache_word(presence->cache, block.page));
+        spinlock_unlock(&presence->cache_lock);
+        return cache_word_is_of(word, block.generation, block.order) ? cache_word_name(word) : 0;
+}
+
 bool cache_share(struct served_pool *served, struct block block, uint64_t name) {
         uint32_t named = (uint32_t)(name >> CACHE_USE_SHIFT), use;
         uint32_t owner = pool_owner(served->pool, block, &use);
@@ -365,26 +376,19 @@ bool cache_share(struct served_pool *served, struct block block, uint64_t name) 
         else
                 atomic_store(&presence->shared_unseen, true);
         spinlock_unlock(&presence->cache_lock);
-        if (shared && named != 0)
-                pool_name_block(served->pool, block, named);
+        /* Only its owner's word names a block: whoever attaches might say anything. */
+        uint64_t known = shared ? cache_name(served, owner, block) : 0;
+        if (known >> CACHE_USE_SHIFT != 0)
+                pool_name_block(served->pool, block, (uint32_t)(known >> CACHE_USE_SHIFT));
         return shared;
-}
-
-/* The name that its owner's cache has of a block; 0: none. */
-static uint64_t cache_name(struct served_pool *served, uint32_t session, struct block block) {
-        struct presence *presence = &served->presence[session];
-        uint64_t word = 0;
-        spinlock_lock(&presence->cache_lock);
-        if (presence->cache)
-                word = atomic_load(cache_word(presence->cache, block.page));
-        spinlock_unlock(&presence->cache_lock);
-        return cache_word_is_of(word, block.generation, block.order) ? cache_word_name(word) : 0;
 }
 
 void cache_give(struct served_pool *served, uint32_t session, uint32_t peer, struct block block) {
         uint64_t name = cache_name(served, session, block);
         struct presence *presence = &served->presence[peer % LEDGER_SESSIONS];
-        if (name >> CACHE_USE_SHIFT == 0)
+        uint32_t use;
+        /* What the giver's memory says counts for what is its own alone. */
+        if (name >> CACHE_USE_SHIFT == 0 || pool_owner(served->pool, block, &use) != session)
                 return;
         cache_find(served, peer % LEDGER_SESSIONS);
         pool_name_block(served->pool, block, (uint32_t)(name >> CACHE_USE_SHIFT));
