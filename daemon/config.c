@@ -12,7 +12,7 @@
 #include "log.h"
 #include "settings_source.h"
 
-#define SECTION_KEYS_MAX 16 /* more than any section has */
+#define SECTION_KEYS_MAX 48 /* more than any section has */
 
 struct config_reader {
         FILE *file;
@@ -146,7 +146,7 @@ static int config_take(void *context, const char *section, const char *name, con
         }
         const struct setting_key *key = setting_key_find(name, reader->scope);
         if (!key) {
-                char list[160];
+                char list[480];
                 setting_key_list(reader->scope, list, sizeof(list));
                 config_refuse(reader, "there is no key '%.64s' in %s; there are %s", name,
                         reader->scope == SETTING_POOL ? "a pool's section" : "[buddyd]", list);

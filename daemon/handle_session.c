@@ -6,9 +6,11 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "admission.h"
 #include "connection.h"
 #include "log.h"
 #include "orphans.h"
+#include "ration.h"
 #include "serving.h"
 #include "session.h"
 
@@ -212,6 +214,36 @@ static void hello_reply(struct call *call) {
                 resume_tell(served, session->id, &call->reply.welcome);
 }
 
+/* Tells the client, and the log. */
+static enum status admission_refuse(struct call *call) {
+        const struct peer *peer = &call->connection->peer;
+        ration_warning("refused pid %" PRIu32 " (uid %" PRIu32 "): %s", peer->pid, peer->uid,
+                call->detail);
+        return STATUS_DENIED;
+}
+
+static enum status hello_admit(struct call *call, const struct served_pool *served) {
+        const struct pool_settings *settings = &served->store->settings;
+        const struct peer *peer = &call->connection->peer;
+        enum hello_access access = call->request->hello.access;
+        enum admission admission = admission_of(&settings->admission, peer, call->connection->fd);
+        if (admission == ADMISSION_READ_WRITE ||
+                (admission == ADMISSION_READ_ONLY && access != ACCESS_READ_WRITE))
+                return STATUS_OK;
+        if (admission == ADMISSION_READ_ONLY)
+                call_refuse(call, STATUS_DENIED,
+                        "uid %" PRIu32 " may only read pool '%s': connect read-only, or have the "
+                        "uid added to allow-users or one of its groups to allow-groups",
+                        peer->uid, settings->name);
+        else
+                call_refuse(call, STATUS_DENIED,
+                        "uid %" PRIu32 " is not admitted to pool '%s': have it added to "
+                        "allow-users or read-only-users, or one of its groups to allow-groups or "
+                        "read-only-groups",
+                        peer->uid, settings->name);
+        return admission_refuse(call);
+}
+
 enum status handle_hello(struct call *call) {
         const struct request_hello *hello = &call->request->hello;
         enum status status = hello_check(call, hello);
@@ -220,6 +252,9 @@ enum status handle_hello(struct call *call) {
         struct served_pool *served = serving_find_pool(call->worker->serving, hello->pool);
         if (!served)
                 return call_refuse(call, STATUS_NOT_FOUND, "no pool '%.64s' here", hello->pool);
+        status = hello_admit(call, served);
+        if (status != STATUS_OK)
+                return status;
 
         if (hello->token)
                 status = hello_resume(call, served);

@@ -134,6 +134,28 @@ void peer_deinit(struct peer *peer) {
         peer->pidfd = -1;
 }
 
+int peer_groups(int socket_fd, gid_t **out, size_t *count) {
+        socklen_t length = 0;
+        if (getsockopt(socket_fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &length) == 0) {
+                *out = NULL;
+                *count = 0;
+                return 0;
+        }
+        if (errno != ERANGE)
+                return -errno;
+        gid_t *groups = malloc(length);
+        if (!groups)
+                return -ENOMEM;
+        if (getsockopt(socket_fd, SOL_SOCKET, SO_PEERGROUPS, groups, &length) != 0) {
+                int error = -errno;
+                free(groups);
+                return error;
+        }
+        *out = groups;
+        *count = length / sizeof(*groups);
+        return 0;
+}
+
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83
 #endif

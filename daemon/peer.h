@@ -2,7 +2,9 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct peer {
         uint32_t pid; /* 0: not visible from here */
@@ -15,6 +17,9 @@ struct peer {
  * can be tried again; another -errno. */
 int peer_identify(int socket_fd, struct peer *out);
 void peer_deinit(struct peer *peer);
+
+/* Its supplementary groups when it connected; the caller frees *out. -errno: none can be told. */
+int peer_groups(int socket_fd, gid_t **out, size_t *count);
 
 /* Field 22 of /proc/PID/stat. 0; -ESRCH: no such process; another -errno. */
 int process_start_time(uint32_t pid, uint64_t *start_time);

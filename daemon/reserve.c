@@ -86,12 +86,14 @@ static bool unit_is_reserved(const struct reserve_map *map, uint64_t unit) {
                1;
 }
 
+static uint64_t unit_bytes(const struct reserve_map *map, uint64_t unit) {
+        return min_u64(RESERVE_UNIT_BYTES, map->length_bytes - unit * RESERVE_UNIT_BYTES);
+}
+
 static int unit_reserve_locked(struct reserve_map *map, uint64_t unit) {
         if (unit_is_reserved(map, unit))
                 return 0;
-        uint64_t offset = unit * RESERVE_UNIT_BYTES;
-        int error = reserve_once(
-                map->fd, offset, min_u64(RESERVE_UNIT_BYTES, map->length_bytes - offset));
+        int error = reserve_once(map->fd, unit * RESERVE_UNIT_BYTES, unit_bytes(map, unit));
         if (!error)
                 atomic_fetch_or_explicit(
                         &map->units[unit / 64], UINT64_C(1) << (unit % 64), memory_order_release);
@@ -109,6 +111,28 @@ int reserve_map_commit(struct reserve_map *map, uint64_t offset_bytes, uint64_t 
         pthread_mutex_lock(&map->lock);
         for (; unit < end && !error; unit++)
                 error = unit_reserve_locked(map, unit);
+        pthread_mutex_unlock(&map->lock);
+        return error;
+}
+
+static uint64_t unit_count(const struct reserve_map *map) {
+        return (map->length_bytes + RESERVE_UNIT_BYTES - 1) / RESERVE_UNIT_BYTES;
+}
+
+uint64_t reserve_map_bytes(const struct reserve_map *map) {
+        uint64_t bytes = 0;
+        for (uint64_t unit = 0; unit < unit_count(map); unit++)
+                bytes += unit_is_reserved(map, unit) ? unit_bytes(map, unit) : 0;
+        return bytes;
+}
+
+int reserve_map_mend(struct reserve_map *map) {
+        int error = 0;
+        pthread_mutex_lock(&map->lock);
+        for (uint64_t unit = 0; unit < unit_count(map) && !error; unit++)
+                if (unit_is_reserved(map, unit))
+                        error = reserve_once(
+                                map->fd, unit * RESERVE_UNIT_BYTES, unit_bytes(map, unit));
         pthread_mutex_unlock(&map->lock);
         return error;
 }

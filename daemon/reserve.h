@@ -36,5 +36,11 @@ void reserve_map_deinit(struct reserve_map *map);
 /* Reserves what is not reserved yet of a range. 0, -ENOSPC, -ENOMEM. Any thread. */
 int reserve_map_commit(struct reserve_map *map, uint64_t offset_bytes, uint64_t length_bytes);
 
+/* Bytes of the units that are reserved. */
+uint64_t reserve_map_bytes(const struct reserve_map *map);
+
+/* Reserves once more what is reserved already, where somebody has taken it away. As reserve_map_commit. */
+int reserve_map_mend(struct reserve_map *map);
+
 /* Bytes of memory behind an object now; 0 if that cannot be told. */
 uint64_t reserve_resident_bytes(int fd);

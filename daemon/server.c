@@ -155,12 +155,16 @@ static int serving_accept(struct serving *serving, const struct server_start *st
         }
         if (!error)
                 error = serving_start_watchdog(serving);
+        if (!error)
+                error = guard_start(
+                        &serving->guard, &serving->loop, serving->pools, serving->pool_count);
         if (!error) {
                 start->ready();
                 /* A signal may have come before this loop had its handlers. */
                 if (!stop_requested())
                         uv_run(&serving->loop, UV_RUN_DEFAULT);
         }
+        guard_stop(&serving->guard);
         watchdog_stop(&serving->watchdog);
         acceptor_stop(&serving->acceptor);
         serving_stop_workers(serving, started);

@@ -8,6 +8,7 @@
 
 #include "acceptor.h"
 #include "barrier.h"
+#include "guard.h"
 #include "list.h"
 #include "served_pool.h"
 #include "settings.h"
@@ -26,6 +27,7 @@ struct serving {
         uv_loop_t loop; /* the main thread's: acceptor and signals; it enters no pool */
         struct acceptor acceptor;
         uv_signal_t terminate, interrupt;
+        struct guard guard;
         struct watchdog
                 watchdog; /* of all workers; not started unless the service manager has one */
 };

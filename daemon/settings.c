@@ -38,6 +38,8 @@ static void pool_source_overlay(struct pool_source *below, const struct pool_sou
                 below->pool.keep = above->pool.keep;
         if (above->set & POOL_SET_GRACE)
                 below->pool.grace_seconds = above->pool.grace_seconds;
+        if (above->set & POOL_SET_SCRUB)
+                below->pool.scrub = above->pool.scrub;
         below->set |= above->set;
 }
 

@@ -19,6 +19,20 @@ enum commit {
         COMMIT_LAZY,  /* pages are reserved when they are first granted */
 };
 
+#define ID_LIST_MAX 64u
+
+/* Uids or gids. */
+struct id_list {
+        uint32_t count;
+        uint32_t ids[ID_LIST_MAX];
+};
+
+/* Who may use a pool. All lists empty: whoever can connect to the socket. */
+struct admission_settings {
+        struct id_list users, groups;                     /* read-write */
+        struct id_list read_only_users, read_only_groups; /* not in one of those: read-only */
+};
+
 struct pool_settings {
         char name[POOL_NAME_MAX + 1];
         uint64_t size_bytes;
@@ -28,6 +42,8 @@ struct pool_settings {
         enum commit commit;
         bool keep;              /* keep segment and ledger after a clean stop */
         unsigned grace_seconds; /* for clients whose process cannot be seen, after a restart */
+        bool scrub;             /* a range is zeroed before it is granted */
+        struct admission_settings admission;
 };
 
 struct settings {

@@ -12,9 +12,7 @@
 #define WORKERS_MAX       64
 #define GRACE_SECONDS_MAX 86400
 
-static bool refuse(char *fault, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static bool refuse(char *fault, const char *format, ...) {
+bool setting_refuse(char *fault, const char *format, ...) {
         va_list arguments;
         va_start(arguments, format);
         vsnprintf(fault, SOURCE_FAULT_BYTES, format, arguments);
@@ -37,10 +35,10 @@ static bool parse_unsigned(const char *text, int base, unsigned long max, unsign
 static bool parse_bytes(const char *value, uint64_t *out, char *fault) {
         int error = settings_parse_bytes(value, out);
         if (error == -ERANGE)
-                return refuse(
+                return setting_refuse(
                         fault, "'%.64s' bytes are more than 64 bits can count; give less", value);
         if (error)
-                return refuse(fault,
+                return setting_refuse(fault,
                         "'%.64s' is not a number of bytes; give digits and perhaps K, M, G or T, "
                         "as in 512M",
                         value);
@@ -56,17 +54,17 @@ static bool parse_yes_no(const char *value, bool *out, char *fault) {
                         return true;
                 }
         }
-        return refuse(fault, "'%.64s' is neither yes nor no; give one of these", value);
+        return setting_refuse(fault, "'%.64s' is neither yes nor no; give one of these", value);
 }
 
 static bool parse_socket(struct settings_source *source, struct pool_source *pool,
         const char *value, char fault[static SOURCE_FAULT_BYTES]) {
         (void)pool;
         if (!*value)
-                return refuse(fault, "the socket's path is empty; give one");
+                return setting_refuse(fault, "the socket's path is empty; give one");
         char *path = strdup(value);
         if (!path)
-                return refuse(fault, "out of memory; free some");
+                return setting_refuse(fault, "out of memory; free some");
         free(source->socket_path);
         source->socket_path = path;
         return true;
@@ -77,7 +75,7 @@ static bool parse_socket_mode(struct settings_source *source, struct pool_source
         (void)pool;
         unsigned long mode;
         if (!parse_unsigned(value, 8, 0777, &mode))
-                return refuse(
+                return setting_refuse(
                         fault, "'%.64s' is not a file mode; give an octal one such as 0660", value);
         source->socket_mode = (mode_t)mode;
         source->set |= SOURCE_SET_MODE;
@@ -92,7 +90,7 @@ static bool parse_socket_group(struct settings_source *source, struct pool_sourc
         if (group)
                 gid = group->gr_gid;
         else if (!parse_unsigned(value, 10, UINT32_MAX - 1ul, &gid))
-                return refuse(fault,
+                return setting_refuse(fault,
                         "there is no group '%.64s'; create it, or give another one or a gid",
                         value);
         source->socket_group = (gid_t)gid;
@@ -105,8 +103,8 @@ static bool parse_workers(struct settings_source *source, struct pool_source *po
         (void)pool;
         unsigned long workers;
         if (!parse_unsigned(value, 10, WORKERS_MAX, &workers) || workers == 0)
-                return refuse(fault, "'%.64s' is not a number of workers; give 1 to %d", value,
-                        WORKERS_MAX);
+                return setting_refuse(fault, "'%.64s' is not a number of workers; give 1 to %d",
+                        value, WORKERS_MAX);
         source->workers = (unsigned)workers;
         source->set |= SOURCE_SET_WORKERS;
         return true;
@@ -135,10 +133,19 @@ static bool parse_grace(struct settings_source *source, struct pool_source *pool
         (void)source;
         unsigned long seconds;
         if (!parse_unsigned(value, 10, GRACE_SECONDS_MAX, &seconds))
-                return refuse(fault, "'%.64s' is not a number of seconds; give 0 to %d", value,
-                        GRACE_SECONDS_MAX);
+                return setting_refuse(fault, "'%.64s' is not a number of seconds; give 0 to %d",
+                        value, GRACE_SECONDS_MAX);
         pool->pool.grace_seconds = (unsigned)seconds;
         pool->set |= POOL_SET_GRACE;
+        return true;
+}
+
+static bool parse_scrub(struct settings_source *source, struct pool_source *pool, const char *value,
+        char fault[static SOURCE_FAULT_BYTES]) {
+        (void)source;
+        if (!parse_yes_no(value, &pool->pool.scrub, fault))
+                return false;
+        pool->set |= POOL_SET_SCRUB;
         return true;
 }
 
@@ -177,7 +184,8 @@ static bool parse_backing(struct settings_source *source, struct pool_source *po
         else if (strcmp(value, "memfd") == 0)
                 pool->pool.backing = BACKING_MEMFD;
         else
-                return refuse(fault, "'%.64s' is no backing; give posix-shm or memfd", value);
+                return setting_refuse(
+                        fault, "'%.64s' is no backing; give posix-shm or memfd", value);
         pool->set |= POOL_SET_BACKING;
         return true;
 }
@@ -190,7 +198,8 @@ static bool parse_commit(struct settings_source *source, struct pool_source *poo
         else if (strcmp(value, "lazy") == 0)
                 pool->pool.commit = COMMIT_LAZY;
         else
-                return refuse(fault, "'%.64s' is no way to commit; give eager or lazy", value);
+                return setting_refuse(
+                        fault, "'%.64s' is no way to commit; give eager or lazy", value);
         pool->set |= POOL_SET_COMMIT;
         return true;
 }
@@ -208,6 +217,11 @@ static const struct setting_key keys[] = {
         {"commit", SETTING_POOL, parse_commit},
         {"keep", SETTING_POOL, parse_pool_keep},
         {"grace", SETTING_POOL, parse_grace},
+        {"scrub", SETTING_POOL, parse_scrub},
+        {"allow-users", SETTING_POOL, setting_allow_users},
+        {"allow-groups", SETTING_POOL, setting_allow_groups},
+        {"read-only-users", SETTING_POOL, setting_read_only_users},
+        {"read-only-groups", SETTING_POOL, setting_read_only_groups},
 };
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
 
@@ -234,13 +248,13 @@ bool pool_name_check(const char *name, char fault[static SOURCE_FAULT_BYTES]) {
                 "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
         size_t length = strlen(name);
         if (length == 0)
-                return refuse(fault, "the pool's name is empty; give one");
+                return setting_refuse(fault, "the pool's name is empty; give one");
         if (length > POOL_NAME_MAX)
-                return refuse(fault,
+                return setting_refuse(fault,
                         "the pool's name '%.64s…' is longer than %d characters; give a shorter one",
                         name, POOL_NAME_MAX);
         if (strspn(name, allowed) != length)
-                return refuse(fault,
+                return setting_refuse(fault,
                         "'%.64s' is no name for a pool; use letters, digits, '.', '_' and '-' only",
                         name);
         return true;

@@ -15,6 +15,8 @@
 #define POOL_SET_COMMIT   (1u << 4)
 #define POOL_SET_KEEP     (1u << 5)
 #define POOL_SET_GRACE    (1u << 6)
+#define POOL_SET_SCRUB    (1u << 7)
+/* Admission counts without a bit: its lists are in the file alone, and empty unless given. */
 
 /* Bits of settings_source.set. */
 #define SOURCE_SET_MODE    (1u << 0)
@@ -56,14 +58,23 @@ enum setting_scope {
         SETTING_POOL = 2,   /* belongs into [pool NAME] */
 };
 
+typedef bool setting_parse(struct settings_source *source, struct pool_source *pool,
+        const char *value, char fault[static SOURCE_FAULT_BYTES]);
+
 /* One key. Parses the value into source (SETTING_DAEMON) or pool (SETTING_POOL); the other is NULL.
  * False: cause and mend are in fault, nothing is changed. */
 struct setting_key {
         const char *name;
         enum setting_scope scope;
-        bool (*parse)(struct settings_source *source, struct pool_source *pool, const char *value,
-                char fault[static SOURCE_FAULT_BYTES]);
+        setting_parse *parse;
 };
+
+/* The keys of admission and quotas, for the table of all keys. */
+setting_parse setting_allow_users, setting_allow_groups, setting_read_only_users,
+        setting_read_only_groups;
+
+/* Puts a refusal into fault; false. */
+bool setting_refuse(char *fault, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The key of this name in this scope, or NULL. */
 const struct setting_key *setting_key_find(const char *name, enum setting_scope scope);

@@ -12,6 +12,7 @@
 
 #include "bytes.h"
 #include "log.h"
+#include "scrub.h"
 #include "store_kind.h"
 
 static const struct store_kind *store_kind(const struct store *store) {
@@ -91,9 +92,16 @@ static int store_reserve(struct store *store) {
         return error;
 }
 
+/* Scrubbed here, before the record is written: a kill in between leaves a free block, which is scrubbed when it is
+ * granted the next time. */
 static int store_commit_segment(void *context, uint64_t offset_bytes, uint64_t length_bytes) {
         struct store *store = context;
-        return reserve_map_commit(&store->reserved, offset_bytes, length_bytes);
+        int error = 0;
+        if (store->settings.commit == COMMIT_LAZY)
+                error = reserve_map_commit(&store->reserved, offset_bytes, length_bytes);
+        if (!error && store->settings.scrub)
+                error = scrub_range(store->segment_fd, offset_bytes, length_bytes);
+        return error;
 }
 
 static int store_commit_ledger(void *context, uint64_t offset_bytes, uint64_t length_bytes) {
@@ -163,8 +171,11 @@ static int store_format(struct store *store) {
 static int store_start_pool(struct store *store) {
         struct pool_backing backing = {0};
         int error = 0;
+        if (store->settings.commit == COMMIT_LAZY || store->settings.scrub)
+                backing = (struct pool_backing){
+                        .commit_segment = store_commit_segment, .context = store};
         if (store->settings.commit == COMMIT_LAZY) {
-                backing = (struct pool_backing){store_commit_segment, store_commit_ledger, store};
+                backing.commit_ledger = store_commit_ledger;
                 error = reserve_map_init(
                         &store->reserved, store->segment_fd, store->settings.max_size_bytes);
         }

@@ -40,5 +40,9 @@ bool store_is_of_earlier_boot(const struct store *store);
 /* The processes that the ledger names from now on are those of this boot. */
 void store_stamp_boot(struct store *store);
 
+/* Puts back what a client that may write to the segment has taken from it: its length, and the memory behind the first
+ * pages pages, or those of them that were reserved on first use. Says so. On the main thread. */
+void store_mend_segment(struct store *store, uint64_t pages);
+
 /* Bytes of the segment that are backed by memory now. */
 uint64_t store_resident_bytes(const struct store *store);

@@ -1,0 +1,51 @@
+/* A segment that a client has cut or punched holes into: noticed, said, and made whole. */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bytes.h"
+#include "ration.h"
+#include "store.h"
+
+/* A length that is not the segment's own: -errno if it cannot be put right. */
+static int length_mend(const struct store *store, uint64_t found_bytes) {
+        uint64_t own_bytes = store->settings.max_size_bytes;
+        ration_warning(
+                "pool '%s': a client has changed the length of its segment from %s to %s; it "
+                "is put back, but bytes that were cut off are lost: keep such clients out, "
+                "or use backing = memfd",
+                store->settings.name, bytes_exact(own_bytes).text, bytes_exact(found_bytes).text);
+        return ftruncate(store->segment_fd, (off_t)own_bytes) < 0 ? -errno : 0;
+}
+
+static uint64_t reserved_bytes(const struct store *store, uint64_t pages) {
+        return store->settings.commit == COMMIT_EAGER ? pages * store->settings.page_bytes
+                                                      : reserve_map_bytes(&store->reserved);
+}
+
+static int holes_mend(struct store *store, uint64_t pages, uint64_t missing_bytes) {
+        ration_warning("pool '%s': a client has punched holes of %s into its segment; memory is "
+                       "put behind them again, but the bytes that were there are lost",
+                store->settings.name, bytes_whole(missing_bytes).text);
+        return store->settings.commit == COMMIT_EAGER
+                       ? reserve_range(store->segment_fd, 0, reserved_bytes(store, pages), NULL)
+                       : reserve_map_mend(&store->reserved);
+}
+
+void store_mend_segment(struct store *store, uint64_t pages) {
+        struct stat status;
+        int error = 0;
+        if (fstat(store->segment_fd, &status) != 0)
+                return;
+        if ((uint64_t)status.st_size != store->settings.max_size_bytes)
+                error = length_mend(store, (uint64_t)status.st_size);
+        uint64_t there = reserve_resident_bytes(store->segment_fd);
+        uint64_t wanted = reserved_bytes(store, pages);
+        if (!error && there < wanted)
+                error = holes_mend(store, pages, wanted - there);
+        if (error && error != -ECANCELED)
+                ration_warning("pool '%s': its segment cannot be made whole: %s; clients may fault "
+                               "there until it can be",
+                        store->settings.name, strerror(-error));
+}
