@@ -80,7 +80,7 @@ void cache_deinit(struct cache *cache) {
 
 /* ---- Handing it over ---- */
 
-static int send_area(const struct cache *cache, struct stream *stream, uint64_t id) {
+int cache_hand_over_send(const struct cache *cache, struct stream *stream, uint64_t id) {
         struct request request = {.id = id, .kind = REQUEST_CACHE};
         ptrdiff_t length =
                 request_encode(&request, stream->out, FRAME_HEADER_BYTES + FRAME_REQUEST_MAX);
@@ -126,21 +126,33 @@ static int judge(struct cache *cache, const struct reply *reply, uint64_t id,
         return descriptors->count == 1 ? map_pulse(cache, descriptors->fds[0]) : -EPROTO;
 }
 
-int cache_hand_over(struct cache *cache, struct stream *stream, uint64_t id, int64_t deadline) {
-        struct stream_descriptors descriptors = {0};
+int cache_hand_over_receive(struct cache *cache, struct stream *stream, uint64_t id,
+        int64_t deadline, struct stream_descriptors *descriptors) {
         const uint8_t *message;
         size_t length;
-        int rc = send_area(cache, stream, id);
-        while (rc == 0 && (rc = stream_next(stream, &message, &length)) == 0)
-                rc = stream_receive(stream, deadline, &descriptors);
+        int rc;
+        while ((rc = stream_next(stream, &message, &length)) == 0)
+                if ((rc = stream_receive(stream, deadline, descriptors)) < 0)
+                        break;
+        if (rc == -ETIMEDOUT)
+                return rc;
         struct arena arena;
         if (rc > 0 && (rc = arena_init(&arena, MESSAGE_ARENA_REPLY)) == 0) {
                 struct reply reply;
                 rc = reply_decode(&arena, message, length, &reply) < 0
                              ? -EPROTO
-                             : judge(cache, &reply, id, &descriptors);
+                             : judge(cache, &reply, id, descriptors);
                 arena_deinit(&arena);
         }
+        stream_descriptors_close(descriptors);
+        return rc;
+}
+
+int cache_hand_over(struct cache *cache, struct stream *stream, uint64_t id, int64_t deadline) {
+        struct stream_descriptors descriptors = {0};
+        int rc = cache_hand_over_send(cache, stream, id);
+        if (rc == 0)
+                rc = cache_hand_over_receive(cache, stream, id, deadline, &descriptors);
         stream_descriptors_close(&descriptors);
         return rc;
 }

@@ -13,6 +13,7 @@
 #include "proto/cache_area.h"
 
 struct stream;
+struct stream_descriptors;
 struct cache_page;
 
 struct cache {
@@ -46,6 +47,11 @@ void cache_deinit(struct cache *cache);
 /* Hands the memory to the daemon, as the only exchange on a connection, under this id. 0; -EAGAIN: the daemon has no use for it
  * now; -EPROTO, -ENOTCONN. */
 int cache_hand_over(struct cache *cache, struct stream *stream, uint64_t id, int64_t deadline);
+
+/* The two halves of it; -ETIMEDOUT as hello_receive has it. */
+int cache_hand_over_send(const struct cache *cache, struct stream *stream, uint64_t id);
+int cache_hand_over_receive(struct cache *cache, struct stream *stream, uint64_t id,
+        int64_t deadline, struct stream_descriptors *descriptors);
 
 /* Whether ranges of this length may be cached, and the order that a length needs. */
 bool cache_serves(const struct cache *cache, uint64_t length);

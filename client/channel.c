@@ -1,8 +1,5 @@
-/* Who sends, who reads, who sleeps. The pending list holds every call that has no result yet.
- * Sending and reading are roles, taken and given back under the lock and exercised without it,
- * so nobody ever does I/O with the lock held. Whoever leaves wakes one sleeper if nobody reads
- * (or, when the connection is lost, resumes), and a sleeper that wakes to find a role free
- * takes it: so as long as anybody waits, somebody does something about it. */
+/* The calls that have no result yet, and how they get one: by a reply, or by the end. A call is in one of two lists: pending,
+ * or, if nobody waits for it and there was no room for it on the connection yet, queued. */
 #include "channel.h"
 
 #include <errno.h>
@@ -11,10 +8,9 @@
 #include <string.h>
 
 #include "deadline.h"
-#include "resume.h"
+#include "events.h"
+#include "roles.h"
 
-/* How long returning what is owed may hold up the call that does it. */
-#define OWED_SEND_MS 1000
 /* A connection that stood this long was a good one, even if it brought no reply. */
 #define PROVEN_NS INT64_C(1000000000)
 
@@ -30,8 +26,11 @@ int channel_init(struct channel *channel, struct stream *stream, uint64_t last_i
                 .keeper = *keeper,
                 .last_id = last_id,
                 .proven = true,
+                .due = DEADLINE_NONE,
         };
-        channel->pending_end = &channel->pending;
+        call_list_init(&channel->pending);
+        call_list_init(&channel->queued);
+        call_list_init(&channel->finished);
         *stream = (struct stream){.fd = -1};
         pthread_mutex_init(&channel->lock, NULL);
         pthread_cond_init(&channel->send_free, NULL);
@@ -39,6 +38,7 @@ int channel_init(struct channel *channel, struct stream *stream, uint64_t last_i
 }
 
 void channel_deinit(struct channel *channel, bool inherited) {
+        events_free(channel->events);
         stream_deinit(&channel->stream);
         arena_deinit(&channel->arena);
         late_deinit(&channel->late);
@@ -48,38 +48,50 @@ void channel_deinit(struct channel *channel, bool inherited) {
         pthread_mutex_destroy(&channel->lock);
 }
 
-/* ---- Pending calls ---- */
+/* ---- Lists ---- */
 
-static void link_call(struct channel *channel, struct call *call) {
-        call->next = NULL;
-        call->link = channel->pending_end;
-        *call->link = call;
-        channel->pending_end = &call->next;
+void call_list_init(struct call_list *list) {
+        *list = (struct call_list){.end = &list->first};
 }
 
-static void unlink_call(struct channel *channel, struct call *call) {
+void channel_link(struct call_list *list, struct call *call) {
+        call->next = NULL;
+        call->link = list->end;
+        call->list = list;
+        *call->link = call;
+        list->end = &call->next;
+}
+
+void channel_unlink(struct channel *channel, struct call *call) {
         *call->link = call->next;
         if (call->next)
                 call->next->link = call->link;
         else
-                channel->pending_end = call->link;
+                call->list->end = call->link;
         call->link = NULL;
+        channel->reply_bytes -= call->reply_bytes;
+        call->reply_bytes = 0;
 }
 
 void channel_finish(struct channel *channel, struct call *call, int result) {
-        unlink_call(channel, call);
+        channel_unlink(channel, call);
         call->result = result;
         call->done = true;
-        if (call->asleep)
+        if (call->unattended) {
+                channel->submitted--;
+                channel_link(&channel->finished, call);
+                channel_raise(channel);
+        } else if (call->asleep) {
                 pthread_cond_signal(&call->wake);
+        }
 }
 
-static void say(struct call *call, const char *detail) {
+void call_say(struct call *call, const char *detail) {
         snprintf(call->detail, sizeof(call->detail), "%s", detail);
 }
 
 static struct call *find_call(struct channel *channel, uint64_t id) {
-        struct call *call = channel->pending;
+        struct call *call = channel->pending.first;
         while (call && (!call->sent || call->request->id != id))
                 call = call->next;
         return call;
@@ -91,12 +103,13 @@ static struct call *find_call(struct channel *channel, uint64_t id) {
 static void shut(struct channel *channel, enum channel_state state, const char *detail) {
         if (channel->state == CHANNEL_OPEN)
                 stream_shutdown(&channel->stream);
+        events_unwatch(channel->events);
         channel->state = state;
         snprintf(channel->detail, sizeof(channel->detail), "%s", detail);
         pthread_cond_broadcast(&channel->send_free);
 }
 
-static void lose(struct channel *channel, const char *detail) {
+void channel_lose(struct channel *channel, const char *detail) {
         if (channel->state != CHANNEL_OPEN)
                 return;
         shut(channel, CHANNEL_LOST, detail);
@@ -106,33 +119,51 @@ static void lose(struct channel *channel, const char *detail) {
                 channel->lost_at = channel->next_try_at = now;
                 channel->pause_ms = 0;
         }
-        for (struct call *call = channel->pending; call; call = call->next)
+        for (struct call *call = channel->pending.first; call; call = call->next)
                 if (call->asleep)
                         pthread_cond_signal(&call->wake);
+        channel_hurry(channel);
+}
+
+void channel_raise(struct channel *channel) {
+        if (!channel->turning)
+                events_raise(channel->events);
+}
+
+void channel_hurry(struct channel *channel) {
+        if (channel->submitted == 0)
+                return;
+        channel->due = DEADLINE_PASSED;
+        channel_raise(channel);
+}
+
+static void finish_all(struct channel *channel, struct call_list *list, int error) {
+        while (list->first) {
+                call_say(list->first, channel->detail);
+                channel_finish(channel, list->first, error);
+        }
 }
 
 void channel_end(struct channel *channel, int error, const char *detail) {
         if (channel->state == CHANNEL_ENDED)
                 return;
         shut(channel, CHANNEL_ENDED, detail);
-        while (channel->pending) {
-                say(channel->pending, detail);
-                channel_finish(channel, channel->pending, error);
-        }
+        finish_all(channel, &channel->pending, error);
+        finish_all(channel, &channel->queued, error);
 }
 
 /* ---- Replies ---- */
 
 /* Without memory to remember it a grant could be lost, so the connection is made anew instead, which finds it. */
 void channel_abandon(struct channel *channel, struct call *call, const char *detail) {
-        say(call, detail);
+        call_say(call, detail);
         if (call->sent && call->request->kind == REQUEST_RELEASE) {
                 struct message_ranges ranges = batch_ranges(call->batch);
                 channel->keeper.forget(channel->keeper.context, &ranges);
         }
         if (call->sent && late_abandon(&channel->late, call->request,
                                   call->changes_nothing ? NULL : call->batch) < 0)
-                lose(channel, "no memory left in this process");
+                channel_lose(channel, "no memory left in this process");
         channel_finish(channel, call, -ENOTCONN);
 }
 
@@ -145,7 +176,7 @@ static void owe_reply(struct channel *channel, struct abandoned *call, const str
         case REQUEST_ALLOC:
                 if (reply->kind == REPLY_RANGES && reply->ranges.count > 0 &&
                         late_owe_copy(&channel->late, &reply->ranges, false) < 0)
-                        lose(channel, "no memory left in this process");
+                        channel_lose(channel, "no memory left in this process");
                 break;
         case REQUEST_ATTACH:
                 if (reply->kind != REPLY_DONE)
@@ -177,10 +208,10 @@ static void deliver_refusal(struct channel *channel, struct call *call, const st
         enum status status = reply->refused.status;
         if (status == STATUS_NOT_CONNECTED) { /* the daemon goes away and has not done it */
                 call->sent = false;
-                lose(channel, refusal_detail(reply));
+                channel_lose(channel, refusal_detail(reply));
                 return;
         }
-        say(call, refusal_detail(reply));
+        call_say(call, refusal_detail(reply));
         /* Of a batch of gifts that was interrupted, the peer had some and is gone with them. So it is with the rest. */
         if (call->partly && status == STATUS_NOT_FOUND) {
                 struct message_ranges rest = batch_ranges(call->batch);
@@ -218,13 +249,13 @@ static int deliver(struct channel *channel, const struct reply *reply) {
 /* About the connection and not about a request: the daemon's last words. */
 static void hear_last_words(struct channel *channel, const struct reply *reply) {
         if (reply->refused.status == STATUS_NOT_CONNECTED)
-                lose(channel, refusal_detail(reply));
+                channel_lose(channel, refusal_detail(reply));
         else
                 channel_end(channel, refusal_errno(reply->refused.status), refusal_detail(reply));
 }
 
 /* Takes every whole message out of the buffer and delivers it. */
-static int deliver_all(struct channel *channel) {
+int channel_deliver(struct channel *channel) {
         const uint8_t *message;
         size_t length;
         int rc = 0;
@@ -244,104 +275,18 @@ static int deliver_all(struct channel *channel) {
         return rc < 0 ? rc : 0;
 }
 
-/* ---- Roles ---- */
+/* ---- What goes back ---- */
 
-/* -ETIMEDOUT: the deadline passed first; -ENOTCONN: no longer open. */
-static int take_sending(struct channel *channel, int64_t deadline) {
-        int rc = 0;
-        channel->send_waiting++;
-        while (channel->sending && channel->state == CHANNEL_OPEN && rc == 0) {
-                struct timespec until = deadline_timespec(deadline);
-                rc = -pthread_cond_clockwait(
-                        &channel->send_free, &channel->lock, CLOCK_MONOTONIC, &until);
-        }
-        channel->send_waiting--;
-        if (channel->state != CHANNEL_OPEN)
-                return -ENOTCONN;
-        if (channel->sending)
-                return -ETIMEDOUT;
-        channel->sending = true;
-        return 0;
-}
-
-static void leave_sending(struct channel *channel) {
-        channel->sending = false;
-        if (channel->send_waiting > 0)
-                pthread_cond_signal(&channel->send_free);
-}
-
-/* Encodes and sends one request; the sender's role is the caller's, the lock is not. */
-static int send_request(
-        struct channel *channel, const struct request *request, int64_t deadline, size_t *sent) {
-        *sent = 0;
-        ptrdiff_t length = request_encode(
-                request, channel->stream.out, FRAME_HEADER_BYTES + FRAME_REQUEST_MAX);
-        if (length < 0)
-                return -EINVAL;
-        return stream_send(&channel->stream, channel->stream.out, (size_t)length, deadline, sent);
-}
-
-/* Sends with the lock held at entry and exit, but not between. A frame that went out in part
- * ends the connection: nothing could follow it. */
-static int send_locked(
-        struct channel *channel, const struct request *request, int64_t deadline, bool *sent) {
-        size_t sent_bytes;
-        pthread_mutex_unlock(&channel->lock);
-        int rc = send_request(channel, request, deadline, &sent_bytes);
+void channel_owe(struct channel *channel, const struct batch *batch) {
+        struct message_ranges ranges = batch_ranges(batch);
         pthread_mutex_lock(&channel->lock);
-        leave_sending(channel);
-        *sent = sent_bytes > 0;
-        if (rc == -ENOTCONN || (rc < 0 && sent_bytes > 0))
-                lose(channel, "the connection to the daemon is lost");
-        return rc;
-}
-
-/* Reads once for everybody; the lock is held at entry and exit. */
-static int read_locked(struct channel *channel, int64_t deadline) {
-        channel->reading = true;
+        /* Without memory they stay held, which the table knows. */
+        if (channel->state != CHANNEL_ENDED)
+                late_owe_copy(&channel->late, &ranges, true);
         pthread_mutex_unlock(&channel->lock);
-        int rc = stream_receive(&channel->stream, deadline, NULL);
-        pthread_mutex_lock(&channel->lock);
-        channel->reading = false;
-        if (rc == 0)
-                rc = deliver_all(channel);
-        if (rc == -EPROTO)
-                channel_end(channel, rc, "the daemon's answer is not of this protocol");
-        else if (rc < 0 && rc != -ETIMEDOUT)
-                lose(channel, "the connection to the daemon is lost");
-        return rc;
 }
 
-void channel_drain(struct channel *channel) {
-        int rc;
-        channel->drained = true;
-        do
-                rc = stream_receive(&channel->stream, DEADLINE_NONE, NULL); /* it was shut down */
-        while (rc == 0 && (rc = deliver_all(channel)) == 0);
-        if (rc == -EPROTO)
-                channel_end(channel, rc, "the daemon's answer is not of this protocol");
-}
-
-int channel_sleep(struct channel *channel, struct call *call, int64_t until) {
-        struct timespec time = deadline_timespec(until);
-        call->asleep = true;
-        int rc = pthread_cond_clockwait(&call->wake, &channel->lock, CLOCK_MONOTONIC, &time);
-        call->asleep = false;
-        return -rc;
-}
-
-/* Wakes one sleeper for the role that nobody has: to read, or to resume. */
-static void hand_on(struct channel *channel) {
-        if (channel->state == CHANNEL_OPEN ? channel->reading : channel->resuming)
-                return;
-        struct call *call = channel->pending;
-        while (call && !call->asleep)
-                call = call->next;
-        if (call)
-                pthread_cond_signal(&call->wake);
-}
-
-void channel_return_owed(struct channel *channel) {
+void channel_return_owed(struct channel *channel, int64_t deadline) {
         while (channel->late.owed && channel->state == CHANNEL_OPEN && !channel->sending) {
                 if (late_reserve(&channel->late) < 0)
                         return;
@@ -358,7 +303,7 @@ void channel_return_owed(struct channel *channel) {
                         .release = {.ranges = owed_ranges(owed), .one_way = true},
                 };
                 bool sent;
-                int rc = send_locked(channel, &request, deadline_after(OWED_SEND_MS), &sent);
+                int rc = roles_send(channel, &request, deadline, &sent);
                 if (rc < 0 && !sent && channel->state != CHANNEL_ENDED) {
                         late_owe(&channel->late, owed);
                         return;
@@ -369,130 +314,6 @@ void channel_return_owed(struct channel *channel) {
                         continue;
                 }
                 owed_free(owed);
-                lose(channel, "no memory left in this process");
+                channel_lose(channel, "no memory left in this process");
         }
-}
-
-/* ---- Calls ---- */
-
-void call_set_deadline(struct call *call, int64_t now) {
-        struct request *request = call->request;
-        int64_t from = now;
-        call->lingered = false;
-        if (request->kind == REQUEST_ALLOC && request->alloc.wait) {
-                if (call->wait_until > from)
-                        from = call->wait_until;
-                int64_t left_ms = from == DEADLINE_NONE ? -1 : (from - now + 999999) / 1000000;
-                request->alloc.timeout_ms = left_ms;
-                request->alloc.waited_ms = (uint64_t)(now - call->made_at) / 1000000;
-        }
-        call->deadline = call->timeout_ms < 0 || from == DEADLINE_NONE
-                                 ? DEADLINE_NONE
-                                 : from + (call->timeout_ms > 0 ? call->timeout_ms : 1) * 1000000;
-}
-
-static void call_begin(struct call *call, struct request *request) {
-        pthread_cond_init(&call->wake, NULL);
-        call->request = request;
-        call->link = NULL;
-        call->asleep = call->done = call->sent = call->partly = false;
-        call->detail[0] = '\0';
-        call->made_at = deadline_now();
-        if (request->kind == REQUEST_ALLOC && request->alloc.wait)
-                call->wait_until = request->alloc.timeout_ms < 0
-                                           ? DEADLINE_NONE
-                                           : call->made_at + request->alloc.timeout_ms * 1000000;
-        call_set_deadline(call, call->made_at);
-}
-
-/* A request's own list of ranges is what its batch still has. */
-static void follow_batch(const struct call *call) {
-        struct request *request = call->request;
-        if (request->kind == REQUEST_RELEASE)
-                request->release.ranges = batch_ranges(call->batch);
-        else if (request->kind == REQUEST_GIVE)
-                request->give.ranges = batch_ranges(call->batch);
-}
-
-static void send_step(struct channel *channel, struct call *call) {
-        int rc = take_sending(channel, call->deadline);
-        if (rc == -ETIMEDOUT)
-                channel_abandon(channel, call, "the daemon does not take requests");
-        if (rc < 0)
-                return;
-        follow_batch(call);
-        unlink_call(channel, call);
-        link_call(channel, call);
-        call->request->id = ++channel->last_id;
-        call->sent = true; /* from here on another thread may read the reply */
-        bool sent;
-        rc = send_locked(channel, call->request, call->deadline, &sent);
-        if (rc == 0 || call->done)
-                return;
-        call->sent = sent;
-        if (rc == -EINVAL)
-                channel_finish(channel, call, rc);
-        else if (rc == -ETIMEDOUT && !sent)
-                channel_abandon(channel, call, "the daemon does not take requests");
-}
-
-static void await_step(struct channel *channel, struct call *call) {
-        int rc = channel->reading ? channel_sleep(channel, call, call->deadline)
-                                  : read_locked(channel, call->deadline);
-        /* The deadline may have moved meanwhile, with the connection. */
-        bool overdue = rc == -ETIMEDOUT && !call->done && channel->state == CHANNEL_OPEN &&
-                       deadline_left_ms(call->deadline) == 0;
-        /* Stopped and continued, we find the time over and the answer there; who reads for us has to get to it. */
-        if (overdue && channel->reading && !call->lingered) {
-                call->lingered = true;
-                call->deadline = deadline_linger(call->deadline);
-                return;
-        }
-        if (overdue && !channel->reading && read_locked(channel, call->deadline) == 0)
-                return;
-        if (overdue && !call->done && channel->state == CHANNEL_OPEN)
-                channel_abandon(channel, call, "the daemon does not answer");
-}
-
-int channel_call(struct channel *channel, struct request *request, struct call *call) {
-        call_begin(call, request);
-        pthread_mutex_lock(&channel->lock);
-        link_call(channel, call);
-        while (!call->done) {
-                if (channel->state == CHANNEL_OPEN && call->sent) {
-                        await_step(channel, call);
-                } else if (channel->state == CHANNEL_OPEN) {
-                        send_step(channel, call);
-                } else if (channel->state == CHANNEL_LOST) {
-                        resume_step(channel, call);
-                } else {
-                        say(call, channel->detail);
-                        channel_finish(channel, call, -ENOTCONN);
-                }
-        }
-        channel_return_owed(channel);
-        hand_on(channel);
-        pthread_mutex_unlock(&channel->lock);
-        return call->result;
-}
-
-void channel_post(struct channel *channel, struct request *request) {
-        bool sent;
-        pthread_mutex_lock(&channel->lock);
-        if (channel->state == CHANNEL_OPEN && !channel->sending) {
-                channel->sending = true;
-                request->id = ++channel->last_id;
-                send_locked(channel, request, deadline_after(OWED_SEND_MS), &sent);
-                hand_on(channel);
-        }
-        pthread_mutex_unlock(&channel->lock);
-}
-
-void channel_owe(struct channel *channel, const struct batch *batch) {
-        struct message_ranges ranges = batch_ranges(batch);
-        pthread_mutex_lock(&channel->lock);
-        /* Without memory they stay held, which the table knows. */
-        if (channel->state != CHANNEL_ENDED)
-                late_owe_copy(&channel->late, &ranges, true);
-        pthread_mutex_unlock(&channel->lock);
 }

@@ -1,6 +1,7 @@
 /* Requests and replies over one connection, for any number of threads, and over the next one when
  * that is lost. There is no thread of its own: of those who wait for a reply one reads for all,
- * the others sleep until their reply is there or the reading is handed to them.
+ * the others sleep until their reply is there or the reading is handed to them. Calls that nobody waits
+ * for (turn.h) are sent, read for and given up by whoever takes a turn, and read for by those who wait as well.
  *
  *   OPEN ──loss──► LOST ──connected again, all settled──► OPEN
  *                   └──the session is gone──► ENDED        (so does a breach of protocol: OPEN ─► ENDED)
@@ -31,7 +32,11 @@
  * connection. */
 typedef int call_accept(void *context, const struct reply *reply);
 
-/* One request under way. In the caller's memory until channel_call returns. */
+struct call_list {
+        struct call *first, **end;
+};
+
+/* One request under way. In the caller's memory until channel_call returns, or channel_take_finished. */
 struct call {
         call_accept *accept;
         void *context;
@@ -39,9 +44,12 @@ struct call {
                               * request's own list follows it */
         bool changes_nothing; /* a give to oneself: its ranges stay held */
         int64_t timeout_ms;   /* how long the daemon may be silent, or away; -1: for ever */
+        bool unattended;      /* nobody waits for it (turn.h) */
         /* The rest is the channel's, guarded by its lock. */
         struct request *request;
-        struct call *next, **link; /* in the list of pending calls; link NULL: not in it */
+        struct call *next, **link; /* in its list; link NULL: not in one */
+        struct call_list *list;
+        size_t reply_bytes; /* that its reply may have, while it is under way and nobody waits for it */
         pthread_cond_t wake;
         int64_t made_at;
         int64_t wait_until; /* an alloc that waits: when it has waited enough */
@@ -62,12 +70,12 @@ struct channel_keeper {
         void *context;
         /* The next four make the connection again, in this order, on the thread that is resuming. 0; -EAGAIN:
          * worth another try from the beginning; else that is the end, and detail says why. */
-        /* Connects and says hello, by the deadline; without the lock. */
+        /* Connects and says hello; without the lock. -EINPROGRESS: not done by the deadline, to be called again. */
         int (*reopen)(void *context, int64_t deadline, char detail[CALL_DETAIL_BYTES]);
         /* Settles the calls that were under way by what the daemon said of them; the lock is held. -ENOMEM: nothing is
          * settled; 1: some can be settled only by what is held. */
         int (*settle)(void *context);
-        /* Asks what is held, by the deadline; without the lock. */
+        /* Asks what is held; without the lock. -EINPROGRESS as above. */
         int (*list)(void *context, int64_t deadline, char detail[CALL_DETAIL_BYTES]);
         /* Settles the rest; the lock is held. -ENOMEM: nothing is settled. */
         int (*compare)(void *context);
@@ -78,6 +86,11 @@ struct channel_keeper {
 };
 
 enum channel_state { CHANNEL_OPEN, CHANNEL_LOST, CHANNEL_ENDED };
+
+/* How far making the connection again has come. */
+enum channel_attempt { ATTEMPT_NONE, ATTEMPT_REOPENING, ATTEMPT_LISTING };
+
+struct events;
 
 struct channel {
         struct stream stream; /* of those in the roles */
@@ -91,10 +104,20 @@ struct channel {
         bool reading;
         bool resuming;
         uint64_t last_id;
-        struct call *pending, **pending_end; /* those that were sent in the order of their ids */
+        struct call_list pending; /* those that were sent in the order of their ids */
         struct late late;
+        /* Of calls that nobody waits for. */
+        struct call_list queued;   /* not sent yet */
+        size_t submitted;          /* of them, without a result */
+        size_t reply_bytes;        /* that the daemon may have to send for them */
+        struct call_list finished; /* with their results */
+        bool turning;              /* a turn is being taken, and sees to what comes meanwhile */
+        bool blocked;              /* the socket did not take all */
+        int64_t due;               /* nothing of them is overdue before */
+        struct events *events; /* what tells of a turn's work; owned; NULL: nobody asked for it */
         /* Of losing and resuming. */
-        bool drained;                   /* nothing more comes over the lost connection */
+        bool drained; /* nothing more comes over the lost connection */
+        enum channel_attempt attempt;
         bool proven;                    /* this connection has brought a reply */
         int64_t opened_at;              /* this connection */
         int64_t lost_at;                /* when the loss was noticed */
@@ -124,25 +147,41 @@ void channel_post(struct channel *channel, struct request *request);
 /* Returns ranges later, which a call could not: the table counts them until then. */
 void channel_owe(struct channel *channel, const struct batch *batch);
 
-/* ---- For resuming; the lock is held ---- */
+/* ---- For the files of the channel; the lock is held ---- */
 
-/* Takes a call out of the list, with its result, and wakes who waits for it. */
+void call_list_init(struct call_list *list);
+void channel_link(struct call_list *list, struct call *call);
+void channel_unlink(struct channel *channel, struct call *call);
+
+/* Makes a call one of this request that has not been sent. */
+void call_begin(struct call *call, struct request *request);
+
+/* When this call's reply is overdue, if it is sent now. */
+void call_set_deadline(struct call *call, int64_t now);
+
+/* A request's own list of ranges becomes what its batch still has. */
+void call_follow_batch(const struct call *call);
+
+void call_say(struct call *call, const char *detail);
+
+/* Takes a call out of its list, with its result, and tells who waits for it. */
 void channel_finish(struct channel *channel, struct call *call, int result);
 
 /* Ends a call whose reply nobody will wait for, with -ENOTCONN: what becomes of it is remembered. */
 void channel_abandon(struct channel *channel, struct call *call, const char *detail);
 
+/* The connection is of no use any more. */
+void channel_lose(struct channel *channel, const char *detail);
+
 /* Ends it for good: pending calls get the error, later ones -ENOTCONN. */
 void channel_end(struct channel *channel, int error, const char *detail);
 
-/* Takes what still came over the lost connection: a reply that the daemon sent before it died is as good as any. */
-void channel_drain(struct channel *channel);
+/* Takes every whole message out of the stream's buffer and delivers it. -EPROTO. */
+int channel_deliver(struct channel *channel);
 
 /* Sends what is owed, if nobody is sending. */
-void channel_return_owed(struct channel *channel);
+void channel_return_owed(struct channel *channel, int64_t deadline);
 
-/* Sleeps until the call is woken, or the point in time. -ETIMEDOUT. */
-int channel_sleep(struct channel *channel, struct call *call, int64_t until);
-
-/* When this call's reply is overdue, if it is sent now. */
-void call_set_deadline(struct call *call, int64_t now);
+/* There is something for a turn to do; the same if calls that nobody waits for may have to be given up or sent again. */
+void channel_raise(struct channel *channel);
+void channel_hurry(struct channel *channel);

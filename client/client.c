@@ -227,6 +227,7 @@ void buddyclient_destroy(struct buddyclient *client) {
                 mapping_deinit(&client->mapping);
                 cache_deinit(&client->cache);
                 roll_deinit(&client->roll);
+                stream_descriptors_close(&client->reopening.descriptors);
         }
         client_forget_detail(client);
         holdings_deinit(&client->holdings);

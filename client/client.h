@@ -12,6 +12,7 @@
 #include "mapping.h"
 #include "process.h"
 #include "proto/message.h"
+#include "reopen.h"
 #include "roll.h"
 
 #define CLIENT_POOL_MAX 48u /* characters of a pool's name */
@@ -41,7 +42,8 @@ struct buddyclient {
         uint8_t token[MESSAGE_TOKEN_BYTES];
         uint64_t page_bytes;
         uint64_t max_size_bytes;
-        struct message_done done; /* of the one who is resuming, as are the next two */
+        struct reopening reopening; /* of the one who is resuming, as are the next three */
+        struct message_done done;
         uint64_t granted_ranges;
         struct roll roll;
         _Atomic uint64_t size_bytes; /* as the daemon last said */

@@ -4,7 +4,8 @@
 #include <stdint.h>
 #include <time.h>
 
-#define DEADLINE_NONE INT64_MAX
+#define DEADLINE_NONE   INT64_MAX
+#define DEADLINE_PASSED INT64_C(0) /* one look, no waiting */
 
 static inline int64_t deadline_now(void) {
         struct timespec now;

@@ -48,12 +48,12 @@ static int connect_error(int error) {
 static int set_connect_timeout(int fd, int64_t deadline) {
         int64_t left_ms = deadline_left_ms(deadline);
         if (left_ms < 0)
-                return 0;
+                left_ms = 0;
         struct timeval timeout = {
                 .tv_sec = (time_t)(left_ms / 1000),
                 .tv_usec = (suseconds_t)(left_ms % 1000 * 1000),
         };
-        if (left_ms == 0)
+        if (deadline != DEADLINE_NONE && left_ms == 0)
                 timeout.tv_usec = 1;
         return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) == 0 ? 0 : -errno;
 }
@@ -71,6 +71,8 @@ int dial(const char *asked, int64_t deadline, int *out, char detail[DIAL_DETAIL_
                 if (errno != EINTR || deadline_left_ms(deadline) == 0)
                         rc = -errno;
         }
+        if (rc == 0 && deadline_left_ms(deadline) >= 0)
+                rc = set_connect_timeout(fd, DEADLINE_NONE); /* the stream sets its own */
         if (rc < 0) {
                 close(fd);
                 return fail(detail, connect_error(-rc), "cannot connect to %s: %s",

@@ -1,18 +1,13 @@
 /* Returning ranges. What the daemon says is what counts; only where many requests are needed for
  * one call, all is looked at before the first is made. */
+#include "giveback.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
-#include "batch.h"
-#include "client.h"
 #include "roll_call.h"
 
-struct giveback {
-        struct buddyclient *client;
-        struct batch *batch;
-};
-
-static int accept_release(void *context, const struct reply *reply) {
+int giveback_accept(void *context, const struct reply *reply) {
         struct giveback *giveback = context;
         if (reply->kind != REPLY_DONE)
                 return -EPROTO;
@@ -21,10 +16,7 @@ static int accept_release(void *context, const struct reply *reply) {
         return 0;
 }
 
-/* A range whose return the daemon has not confirmed in time counts as returned: nothing else may be
- * done with it. If the daemon has seen the request, the channel remembers that and makes up for what
- * may be left of it; if not, it is still to be asked for. */
-static void return_later(struct giveback *giveback, const struct call *call) {
+void giveback_later(struct giveback *giveback, const struct call *call) {
         if (!call->sent)
                 channel_owe(&giveback->client->channel, giveback->batch);
 }
@@ -33,10 +25,10 @@ static void return_later(struct giveback *giveback, const struct call *call) {
 static int release_batch(struct buddyclient *client, struct batch *batch) {
         struct request request = {.kind = REQUEST_RELEASE};
         struct giveback giveback = {client, batch};
-        struct call call = {.accept = accept_release, .context = &giveback, .batch = batch};
+        struct call call = {.accept = giveback_accept, .context = &giveback, .batch = batch};
         int rc = client_exchange(client, &request, &call);
         if (rc == -ENOTCONN)
-                return_later(&giveback, &call);
+                giveback_later(&giveback, &call);
         return rc;
 }
 
@@ -107,8 +99,7 @@ static int release_by_requests(
 
 /* ---- Into the cache ---- */
 
-/* 1: it goes by a request, under the name that it then has. */
-static int release_cached(struct buddyclient *client, struct buddyclient_range *range) {
+int giveback_cached(struct buddyclient *client, struct buddyclient_range *range) {
         struct cache *cache = &client->cache;
         unsigned order;
         switch (cache_release(cache, range)) {
@@ -198,7 +189,7 @@ int buddyclient_release(struct buddyclient *client, const struct buddyclient_ran
         if (client && range && process_mark_is_mine(&client->mark) && client->cache.area) {
                 named = *range;
                 range = &named;
-                int rc = release_cached(client, &named);
+                int rc = giveback_cached(client, &named);
                 if (rc <= 0)
                         return rc;
         }

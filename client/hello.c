@@ -159,20 +159,34 @@ static int explain(int error, char *detail) {
         }
 }
 
+int hello_receive(struct stream *stream, int64_t deadline, struct stream_descriptors *descriptors,
+        struct hello_answer *out, char detail[HELLO_DETAIL_BYTES]) {
+        const uint8_t *message;
+        size_t length;
+        int rc = receive_answer(stream, deadline, &message, &length, descriptors);
+        if (rc == -ETIMEDOUT)
+                return rc;
+        rc = rc == 0 ? decode_and_judge(message, length, descriptors, out, detail)
+                     : explain(rc, detail);
+        stream_descriptors_close(descriptors);
+        return rc;
+}
+
+int hello_send(struct stream *stream, const struct request_hello *hello, int64_t deadline,
+        char detail[HELLO_DETAIL_BYTES]) {
+        int rc = send_hello(stream, hello, deadline);
+        return rc < 0 ? explain(rc, detail) : 0;
+}
+
 int hello_exchange(struct stream *stream, const struct request_hello *hello, int64_t deadline,
         struct hello_answer *out, char detail[HELLO_DETAIL_BYTES]) {
         struct stream_descriptors descriptors = {0};
-        const uint8_t *message;
-        size_t length;
-        int rc = send_hello(stream, hello, deadline);
-        if (rc == 0)
-                rc = receive_answer(stream, deadline, &message, &length, &descriptors);
-        if (rc == 0)
-                rc = decode_and_judge(message, length, &descriptors, out, detail);
-        else
-                rc = explain(rc, detail);
+        int rc = hello_send(stream, hello, deadline, detail);
+        if (rc < 0)
+                return rc;
+        rc = hello_receive(stream, deadline, &descriptors, out, detail);
         stream_descriptors_close(&descriptors);
-        return rc;
+        return rc == -ETIMEDOUT ? explain(rc, detail) : rc;
 }
 
 static int judge_confirmation(const uint8_t *message, size_t length) {

@@ -30,6 +30,13 @@ struct hello_answer {
 int hello_exchange(struct stream *stream, const struct request_hello *hello, int64_t deadline,
         struct hello_answer *out, char detail[HELLO_DETAIL_BYTES]);
 
+/* The two halves of it. -ETIMEDOUT: the answer is not there by the deadline; what has come of it is kept in the stream and in
+ * descriptors (zeroed at first), and the call may be repeated. Else descriptors are empty again. */
+int hello_send(struct stream *stream, const struct request_hello *hello, int64_t deadline,
+        char detail[HELLO_DETAIL_BYTES]);
+int hello_receive(struct stream *stream, int64_t deadline, struct stream_descriptors *descriptors,
+        struct hello_answer *out, char detail[HELLO_DETAIL_BYTES]);
+
 /* A ping, as the only exchange on the connection: after it the daemon knows that the client knows of its session.
  * 0; -ENOTCONN, -EPROTO, -ENOMEM. */
 int hello_confirm(struct stream *stream, int64_t deadline);

@@ -149,19 +149,27 @@ static int alloc_ranges(struct buddyclient *client, const struct request_alloc *
         return taking_exchange(&taking, &request, taking_accept_ranges);
 }
 
-/* One range, and some more for the next times. */
-static int alloc_and_refill(
-        struct buddyclient *client, uint64_t length, struct buddyclient_range *out) {
+struct request_alloc taking_refill(struct buddyclient *client, uint64_t length) {
         struct cache *cache = &client->cache;
-        unsigned order = cache_order(cache, length);
         int emptied;
-        struct request_alloc alloc = {
-                .length = length, .count = 1, .spare = cache_missed(cache, order, &emptied)};
+        struct request_alloc alloc = {.length = length,
+                .count = 1,
+                .spare = cache_missed(cache, cache_order(cache, length), &emptied)};
         if (emptied >= 0)
                 client_uncache(client, (unsigned)emptied, 0);
+        return alloc;
+}
+
+void taking_refilled(struct buddyclient *client, const struct request_alloc *alloc) {
+        if (alloc->spare > 0)
+                cache_refilled(&client->cache, cache_order(&client->cache, alloc->length));
+}
+
+static int alloc_and_refill(
+        struct buddyclient *client, uint64_t length, struct buddyclient_range *out) {
+        struct request_alloc alloc = taking_refill(client, length);
         int rc = alloc_ranges(client, &alloc, out);
-        if (alloc.spare > 0)
-                cache_refilled(cache, order);
+        taking_refilled(client, &alloc);
         return rc;
 }
 
@@ -205,8 +213,7 @@ int buddyclient_alloc_wait(struct buddyclient *client, uint64_t length, int time
         return alloc_ranges(client, &alloc, out);
 }
 
-/* All out of the cache, or none. */
-static bool take_many(
+bool taking_all_cached(
         struct buddyclient *client, uint64_t length, size_t count, struct buddyclient_range *out) {
         struct cache *cache = &client->cache;
         struct buddyclient_range taken[CACHE_SLOTS];
@@ -231,7 +238,7 @@ int buddyclient_alloc_many(
         if (count == 0 || count > MESSAGE_BATCH_MAX)
                 return client_refuse(client, -EINVAL,
                         "%zu ranges in one request: 1 to %u can be had", count, MESSAGE_BATCH_MAX);
-        if (cache_serves(&client->cache, length) && take_many(client, length, count, out))
+        if (cache_serves(&client->cache, length) && taking_all_cached(client, length, count, out))
                 return 0;
         struct request_alloc alloc = {.length = length, .count = (uint32_t)count};
         return alloc_ranges(client, &alloc, out);

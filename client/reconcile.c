@@ -120,7 +120,7 @@ static void settle_all(
         struct buddyclient *client, const struct message_done *done, struct owed **spare) {
         struct late *late = &client->channel.late;
         size_t given_up = 0;
-        struct call *call = next_sent(client->channel.pending);
+        struct call *call = next_sent(client->channel.pending.first);
         while (call || given_up < late->call_count) {
                 struct abandoned *abandoned =
                         given_up < late->call_count ? &late->calls[given_up] : NULL;
@@ -138,7 +138,7 @@ static void settle_all(
 /* What has not happened is sent again; but of an alloc that is not known yet. True: there is one. */
 static bool take_back_the_rest(struct channel *channel) {
         bool granted = false;
-        for (struct call *call = channel->pending; call; call = call->next) {
+        for (struct call *call = channel->pending.first; call; call = call->next) {
                 if (call->sent && call->request->kind == REQUEST_ALLOC)
                         granted = true;
                 else
@@ -162,7 +162,7 @@ int reconcile_named(struct buddyclient *client, const struct message_done *done)
 
 static void no_alloc_happened(struct channel *channel) {
         late_forget_calls(&channel->late, REQUEST_ALLOC);
-        for (struct call *call = channel->pending; call; call = call->next)
+        for (struct call *call = channel->pending.first; call; call = call->next)
                 call->sent = false;
 }
 

@@ -45,20 +45,56 @@ static int check_answer(
         return 0;
 }
 
-static int say_hello(struct buddyclient *client, int64_t deadline, char *detail) {
+static int take_answer(
+        struct buddyclient *client, const struct hello_answer *answer, char *detail) {
+        int rc = check_answer(client, answer, detail);
+        close(answer->segment_fd);
+        client->done = answer->done;
+        client->granted_ranges = answer->granted_ranges;
+        if (rc == 0)
+                client_learn_size(client, answer->size_bytes);
+        return rc;
+}
+
+static int dial_and_say_hello(struct buddyclient *client, int64_t deadline, char *detail) {
+        struct stream *stream = &client->channel.stream;
+        int fd = -1;
+        if (dial(client->socket_path, deadline, &fd, detail) < 0)
+                return -EAGAIN;
+        stream_reopen(stream, fd);
         struct request_hello hello = client_hello(client);
-        struct hello_answer answer;
         char reason[HELLO_DETAIL_BYTES];
-        int rc = hello_exchange(&client->channel.stream, &hello, deadline, &answer, reason);
+        int rc = hello_send(stream, &hello, deadline, reason);
         if (rc < 0)
                 return judge_hello(rc, detail, reason);
-        rc = check_answer(client, &answer, detail);
-        close(answer.segment_fd);
-        client->done = answer.done;
-        client->granted_ranges = answer.granted_ranges;
-        if (rc == 0)
-                client_learn_size(client, answer.size_bytes);
-        return rc;
+        client->reopening.phase = REOPEN_HELLO;
+        return 0;
+}
+
+static int hear_hello(struct buddyclient *client, int64_t deadline, char *detail) {
+        struct stream *stream = &client->channel.stream;
+        struct hello_answer answer;
+        char reason[HELLO_DETAIL_BYTES];
+        int rc = hello_receive(stream, deadline, &client->reopening.descriptors, &answer, reason);
+        if (rc == -ETIMEDOUT)
+                return -EINPROGRESS;
+        rc = rc < 0 ? judge_hello(rc, detail, reason) : take_answer(client, &answer, detail);
+        client->reopening.phase = REOPEN_DIAL;
+        if (rc < 0 || !client->cache.area)
+                return rc;
+        if (cache_hand_over_send(&client->cache, stream, ++client->channel.last_id) < 0)
+                return fail(detail, -EAGAIN, "the daemon does not take the cache back");
+        client->reopening.phase = REOPEN_CACHE;
+        return 0;
+}
+
+static int hear_of_cache(struct buddyclient *client, int64_t deadline, char *detail) {
+        int rc = cache_hand_over_receive(&client->cache, &client->channel.stream,
+                client->channel.last_id, deadline, &client->reopening.descriptors);
+        if (rc == -ETIMEDOUT)
+                return -EINPROGRESS;
+        client->reopening.phase = REOPEN_DIAL;
+        return rc < 0 ? fail(detail, -EAGAIN, "the daemon does not take the cache back") : 0;
 }
 
 /* ---- Holds ---- */
@@ -112,24 +148,32 @@ static int enter_holds(struct buddyclient *client, const struct reply_holds *hol
         return rc;
 }
 
+static int begin_listing(struct buddyclient *client, int64_t deadline) {
+        roll_deinit(&client->roll);
+        client->reopening.cursor = 0;
+        int rc = roll_reserve(&client->roll, holdings_count(&client->holdings));
+        return rc < 0 ? rc : ask_holds(client, 0, deadline);
+}
+
 /* While one page is entered, the daemon makes the next. */
 static int list_holds(struct buddyclient *client, int64_t deadline) {
-        uint64_t cursor = 0;
-        int rc = roll_reserve(&client->roll, holdings_count(&client->holdings));
-        if (rc == 0)
-                rc = ask_holds(client, cursor, deadline);
-        while (rc == 0) {
+        struct reopening *reopening = &client->reopening;
+        int rc = reopening->listing ? 0 : begin_listing(client, deadline);
+        reopening->listing = rc == 0;
+        while (reopening->listing) {
                 struct reply reply;
-                rc = receive_holds(client, cursor, deadline, &reply);
+                rc = receive_holds(client, reopening->cursor, deadline, &reply);
+                if (rc == -ETIMEDOUT)
+                        return -EINPROGRESS;
+                reopening->listing = false;
                 if (rc < 0)
                         break;
-                cursor = reply.holds.next_cursor;
-                if (cursor != 0)
-                        rc = ask_holds(client, cursor, deadline);
+                reopening->cursor = reply.holds.next_cursor;
+                if (reopening->cursor != 0)
+                        rc = ask_holds(client, reopening->cursor, deadline);
                 if (rc == 0)
                         rc = enter_holds(client, &reply.holds);
-                if (cursor == 0)
-                        break;
+                reopening->listing = rc == 0 && reopening->cursor != 0;
         }
         return rc;
 }
@@ -138,25 +182,27 @@ static int list_holds(struct buddyclient *client, int64_t deadline) {
 
 static int reopen(void *context, int64_t deadline, char detail[CALL_DETAIL_BYTES]) {
         struct buddyclient *client = context;
-        int fd = -1;
-        if (dial(client->socket_path, deadline, &fd, detail) < 0)
-                return -EAGAIN;
-        stream_reopen(&client->channel.stream, fd);
-        int rc = say_hello(client, deadline, detail);
-        if (rc < 0 || !client->cache.area)
-                return rc;
-        rc = cache_hand_over(
-                &client->cache, &client->channel.stream, ++client->channel.last_id, deadline);
-        return rc < 0 ? fail(detail, -EAGAIN, "the daemon does not take the cache back") : 0;
+        struct reopening *reopening = &client->reopening;
+        reopening->listing = false;
+        int rc = 0;
+        if (reopening->phase == REOPEN_DIAL)
+                rc = dial_and_say_hello(client, deadline, detail);
+        if (rc == 0 && reopening->phase == REOPEN_HELLO)
+                rc = hear_hello(client, deadline, detail);
+        if (rc == 0 && reopening->phase == REOPEN_CACHE)
+                rc = hear_of_cache(client, deadline, detail);
+        if (rc < 0 && rc != -EINPROGRESS)
+                reopening->phase = REOPEN_DIAL;
+        return rc;
 }
 
 static int list(void *context, int64_t deadline, char detail[CALL_DETAIL_BYTES]) {
-        struct buddyclient *client = context;
-        roll_deinit(&client->roll);
-        int rc = list_holds(client, deadline);
+        int rc = list_holds(context, deadline);
         if (rc == -EPROTO)
                 return fail(detail, rc, "the daemon's answer is not of this protocol");
-        return rc < 0 ? fail(detail, -EAGAIN, "the daemon does not say what is held") : 0;
+        return rc < 0 && rc != -EINPROGRESS
+                       ? fail(detail, -EAGAIN, "the daemon does not say what is held")
+                       : rc;
 }
 
 static int settle(void *context) {

@@ -9,11 +9,13 @@
 #include <stdio.h>
 
 #include "deadline.h"
+#include "events.h"
+#include "roles.h"
 
 #define PAUSE_MS_MIN 1
 #define PAUSE_MS_MAX 100
 
-static int64_t give_up_at(const struct channel *channel, const struct call *call) {
+int64_t resume_give_up_at(const struct channel *channel, const struct call *call) {
         if (call->timeout_ms < 0)
                 return DEADLINE_NONE;
         int64_t from = channel->lost_at > call->made_at ? channel->lost_at : call->made_at;
@@ -36,45 +38,105 @@ static void plan_next_try(struct channel *channel) {
         channel->next_try_at = now + jittered_ns(channel, channel->pause_ms, now);
 }
 
+/* What was not done and nobody waits for takes its place at the head of the queue again. */
+static void requeue(struct channel *channel) {
+        struct call_list again;
+        call_list_init(&again);
+        for (struct call *call = channel->pending.first, *next; call; call = next) {
+                next = call->next;
+                if (!call->unattended || call->sent)
+                        continue;
+                channel_unlink(channel, call);
+                channel_link(&again, call);
+        }
+        while (channel->queued.first) {
+                struct call *call = channel->queued.first;
+                channel_unlink(channel, call);
+                channel_link(&again, call);
+        }
+        while (again.first) {
+                struct call *call = again.first;
+                channel_unlink(channel, call);
+                channel_link(&channel->queued, call);
+        }
+}
+
 /* What was owed goes out before anything that is repeated, which may need that room. */
 static void open_again(struct channel *channel) {
         channel->state = CHANNEL_OPEN;
-        channel->proven = false;
+        channel->proven = channel->blocked = false;
         channel->opened_at = deadline_now();
-        for (struct call *call = channel->pending; call; call = call->next) {
+        requeue(channel);
+        for (struct call *call = channel->queued.first; call; call = call->next)
+                call_set_deadline(call, channel->opened_at);
+        for (struct call *call = channel->pending.first; call; call = call->next) {
                 call_set_deadline(call, channel->opened_at);
                 if (call->asleep)
                         pthread_cond_signal(&call->wake);
         }
-        channel_return_owed(channel);
+        channel_hurry(channel);
+        channel_return_owed(channel, DEADLINE_PASSED);
 }
 
-/* Everything that makes the connection again. What needs the daemon is done without the lock. */
-static int make_again(struct channel *channel, int64_t deadline, char detail[CALL_DETAIL_BYTES]) {
+/* What needs the daemon is done without the lock. */
+static int reopen(struct channel *channel, int64_t deadline, char detail[CALL_DETAIL_BYTES]) {
         const struct channel_keeper *keeper = &channel->keeper;
         pthread_mutex_unlock(&channel->lock);
         int rc = keeper->reopen(keeper->context, deadline, detail);
         pthread_mutex_lock(&channel->lock);
-        if (rc < 0)
-                return rc;
-        rc = keeper->settle(keeper->context);
-        if (rc > 0) {
-                pthread_mutex_unlock(&channel->lock);
-                rc = keeper->list(keeper->context, deadline, detail);
-                pthread_mutex_lock(&channel->lock);
-                if (rc < 0)
-                        return rc;
-                rc = keeper->compare(keeper->context);
-        }
-        if (rc < 0)
-                snprintf(detail, CALL_DETAIL_BYTES, "no memory left in this process");
-        return rc < 0 ? -EAGAIN : 0;
+        return rc < 0 ? rc : keeper->settle(keeper->context);
 }
 
+static int list(struct channel *channel, int64_t deadline, char detail[CALL_DETAIL_BYTES]) {
+        const struct channel_keeper *keeper = &channel->keeper;
+        pthread_mutex_unlock(&channel->lock);
+        int rc = keeper->list(keeper->context, deadline, detail);
+        pthread_mutex_lock(&channel->lock);
+        return rc < 0 ? rc : keeper->compare(keeper->context);
+}
+
+/* Everything that makes the connection again, from where it was left. */
+static int make_again(struct channel *channel, int64_t deadline, char detail[CALL_DETAIL_BYTES]) {
+        int rc = 1;
+        if (channel->attempt == ATTEMPT_REOPENING)
+                rc = reopen(channel, deadline, detail);
+        if (rc > 0) {
+                channel->attempt = ATTEMPT_LISTING;
+                rc = list(channel, deadline, detail);
+        }
+        if (rc == -ENOMEM) {
+                snprintf(detail, CALL_DETAIL_BYTES, "no memory left in this process");
+                rc = -EAGAIN;
+        }
+        return rc;
+}
+
+/* Takes what still came over the lost connection: a reply that the daemon sent before it died is as good as any. */
+static void drain(struct channel *channel) {
+        int rc;
+        channel->drained = true;
+        do
+                rc = stream_receive(&channel->stream, DEADLINE_NONE, NULL); /* it was shut down */
+        while (rc == 0 && (rc = channel_deliver(channel)) == 0);
+        if (rc == -EPROTO)
+                channel_end(channel, rc, "the daemon's answer is not of this protocol");
+}
+
+/* Goes on with an attempt, or begins one. What a daemon does not answer by the deadline is left as it is, for the next who tries. */
 static void try_once(struct channel *channel, int64_t deadline) {
         char detail[CALL_DETAIL_BYTES] = "";
-        plan_next_try(channel);
+        if (channel->attempt == ATTEMPT_NONE) {
+                plan_next_try(channel);
+                channel->attempt = ATTEMPT_REOPENING;
+        }
         int rc = make_again(channel, deadline, detail);
+        if (rc == -EINPROGRESS) {
+                snprintf(channel->detail, sizeof(channel->detail), "the daemon does not answer");
+                return;
+        }
+        channel->attempt = ATTEMPT_NONE;
+        if (rc < 0)
+                events_unwatch(channel->events);
         if (rc == 0)
                 open_again(channel);
         else if (rc == -EAGAIN)
@@ -89,7 +151,8 @@ static void give_up(struct channel *channel, struct call *call) {
 
 static void resume(struct channel *channel, struct call *call, int64_t deadline) {
         int64_t until = channel->next_try_at < deadline ? channel->next_try_at : deadline;
-        while (until > deadline_now() && channel_sleep(channel, call, until) != -ETIMEDOUT)
+        while (channel->attempt == ATTEMPT_NONE && until > deadline_now() &&
+                roles_sleep(channel, call, until) != -ETIMEDOUT)
                 continue;
         if (deadline_left_ms(deadline) == 0)
                 give_up(channel, call);
@@ -98,19 +161,32 @@ static void resume(struct channel *channel, struct call *call, int64_t deadline)
 }
 
 void resume_step(struct channel *channel, struct call *call) {
-        int64_t deadline = give_up_at(channel, call);
+        int64_t deadline = resume_give_up_at(channel, call);
         bool mine = !channel->resuming && !channel->sending && !channel->reading;
         if (!mine) {
-                if (channel_sleep(channel, call, deadline) == -ETIMEDOUT && !call->done &&
+                if (roles_sleep(channel, call, deadline) == -ETIMEDOUT && !call->done &&
                         channel->state == CHANNEL_LOST &&
-                        deadline_left_ms(give_up_at(channel, call)) == 0)
+                        deadline_left_ms(resume_give_up_at(channel, call)) == 0)
                         give_up(channel, call);
                 return;
         }
         channel->resuming = true;
         if (!channel->drained)
-                channel_drain(channel);
+                drain(channel);
         if (!call->done && channel->state == CHANNEL_LOST)
                 resume(channel, call, deadline);
         channel->resuming = false;
+}
+
+int64_t resume_turn(struct channel *channel) {
+        if (channel->resuming || channel->sending || channel->reading)
+                return DEADLINE_NONE; /* who has the role hurries the next turn */
+        channel->resuming = true;
+        if (!channel->drained)
+                drain(channel);
+        if (channel->state == CHANNEL_LOST &&
+                (channel->attempt != ATTEMPT_NONE || channel->next_try_at <= deadline_now()))
+                try_once(channel, DEADLINE_PASSED);
+        channel->resuming = false;
+        return channel->attempt == ATTEMPT_NONE ? channel->next_try_at : DEADLINE_NONE;
 }

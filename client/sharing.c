@@ -1,8 +1,9 @@
 /* Sharing: finding peers, one more hold, a hold that moves, and keys. */
+#include "sharing.h"
+
 #include <errno.h>
 #include <string.h>
 
-#include "batch.h"
 #include "taking.h"
 #include "utf8.h"
 
@@ -10,10 +11,17 @@
 
 /* ---- Peers ---- */
 
-static int accept_peer(void *context, const struct reply *reply) {
+int sharing_accept_peer(void *context, const struct reply *reply) {
         if (reply->kind != REPLY_PEER || reply->peer == 0)
                 return -EPROTO;
         *(uint32_t *)context = reply->peer;
+        return 0;
+}
+
+int sharing_check_name(const struct buddyclient *client, const char *name) {
+        if (!name || name[0] == '\0' || strnlen(name, CLIENT_NAME_MAX + 1) > CLIENT_NAME_MAX)
+                return client_refuse(
+                        client, -EINVAL, "a name of 1 to %u bytes is needed", CLIENT_NAME_MAX);
         return 0;
 }
 
@@ -23,11 +31,11 @@ int buddyclient_find(struct buddyclient *client, const char *name, uint32_t *pee
                 return rc;
         if (!peer)
                 return client_refuse(client, -EINVAL, "no place for the result");
-        if (!name || name[0] == '\0' || strnlen(name, CLIENT_NAME_MAX + 1) > CLIENT_NAME_MAX)
-                return client_refuse(
-                        client, -EINVAL, "a name of 1 to %u bytes is needed", CLIENT_NAME_MAX);
+        rc = sharing_check_name(client, name);
+        if (rc < 0)
+                return rc;
         struct request request = {.kind = REQUEST_FIND, .find = {.name = name}};
-        struct call call = {.accept = accept_peer, .context = peer};
+        struct call call = {.accept = sharing_accept_peer, .context = peer};
         return client_exchange(client, &request, &call);
 }
 
@@ -58,13 +66,6 @@ int buddyclient_attach(struct buddyclient *client, const struct buddyclient_rang
 
 /* ---- A hold that moves ---- */
 
-struct gift {
-        struct buddyclient *client;
-        const struct batch *batch; /* what is still to be given */
-        uint32_t peer;
-        struct buddyclient_range *ranges; /* as the caller named them */
-};
-
 /* Writes new names over the old ones. What the batch still has is in the caller's order, but some
  * may be missing (reconcile.h). */
 static int rename_ranges(const struct gift *gift, const struct message_ranges *names) {
@@ -87,8 +88,7 @@ static int rename_ranges(const struct gift *gift, const struct message_ranges *n
         return 0;
 }
 
-/* What is given to oneself stays what it is. */
-static int accept_give(void *context, const struct reply *reply) {
+int sharing_accept_gift(void *context, const struct reply *reply) {
         struct gift *gift = context;
         if (reply->kind != REPLY_DONE && reply->kind != REPLY_RANGES)
                 return -EPROTO;
@@ -100,25 +100,33 @@ static int accept_give(void *context, const struct reply *reply) {
         return 0;
 }
 
+int sharing_check_gift(
+        struct buddyclient *client, const struct buddyclient_range *ranges, size_t count) {
+        if (!ranges || count == 0 || count > MESSAGE_BATCH_MAX)
+                return client_refuse(client, -EINVAL,
+                        "%zu ranges in one request: 1 to %u can be given", ranges ? count : 0,
+                        MESSAGE_BATCH_MAX);
+        int rc = 0;
+        for (size_t i = 0; rc == 0 && i < count; i++)
+                rc = client_leave_cache(client, &ranges[i]);
+        return rc;
+}
+
 int buddyclient_give_many(
         struct buddyclient *client, struct buddyclient_range *ranges, size_t count, uint32_t peer) {
         int rc = client_usable(client);
         if (rc < 0)
                 return rc;
-        if (!ranges || count == 0 || count > MESSAGE_BATCH_MAX)
-                return client_refuse(client, -EINVAL,
-                        "%zu ranges in one request: 1 to %u can be given", ranges ? count : 0,
-                        MESSAGE_BATCH_MAX);
-        for (size_t i = 0; i < count; i++)
-                if ((rc = client_leave_cache(client, &ranges[i])) < 0)
-                        return rc;
+        rc = sharing_check_gift(client, ranges, count);
+        if (rc < 0)
+                return rc;
         struct batch batch;
         rc = batch_init(&batch, client, ranges, count);
         if (rc < 0)
                 return rc;
         struct request request = {.kind = REQUEST_GIVE, .give = {.peer = peer}};
         struct gift gift = {client, &batch, peer, ranges};
-        struct call call = {.accept = accept_give,
+        struct call call = {.accept = sharing_accept_gift,
                 .context = &gift,
                 .batch = &batch,
                 .changes_nothing = peer == client->session};
@@ -133,7 +141,7 @@ int buddyclient_give(struct buddyclient *client, struct buddyclient_range *range
 
 /* ---- Keys ---- */
 
-static int check_key(const struct buddyclient *client, const char *key) {
+int sharing_check_key(const struct buddyclient *client, const char *key) {
         int rc = client_usable(client);
         if (rc < 0)
                 return rc;
@@ -144,32 +152,40 @@ static int check_key(const struct buddyclient *client, const char *key) {
         return 0;
 }
 
-static int accept_done(void *context, const struct reply *reply) {
+int sharing_accept_done(void *context, const struct reply *reply) {
         (void)context;
         return reply->kind == REPLY_DONE ? 0 : -EPROTO;
 }
 
-int buddyclient_publish(
-        struct buddyclient *client, const char *key, const struct buddyclient_range *range) {
-        int rc = check_key(client, key);
-        if (rc < 0)
-                return rc;
+int sharing_check_published(
+        const struct buddyclient *client, const struct buddyclient_range *range) {
         uint64_t place;
         uint32_t generation;
         if (!range)
                 return client_refuse(client, -EINVAL, "no range");
         if (client_place(client, range, &place, &generation) < 0)
                 return client_refuse_range(client, range, -EINVAL);
+        return 0;
+}
+
+int buddyclient_publish(
+        struct buddyclient *client, const char *key, const struct buddyclient_range *range) {
+        int rc = sharing_check_key(client, key);
+        if (rc < 0)
+                return rc;
+        rc = sharing_check_published(client, range);
+        if (rc < 0)
+                return rc;
         struct request request = {
                 .kind = REQUEST_PUBLISH,
                 .publish = {key, {range->offset, range->length, range->generation}},
         };
-        struct call call = {.accept = accept_done};
+        struct call call = {.accept = sharing_accept_done};
         return client_exchange(client, &request, &call);
 }
 
 int buddyclient_lookup(struct buddyclient *client, const char *key, struct buddyclient_range *out) {
-        int rc = check_key(client, key);
+        int rc = sharing_check_key(client, key);
         if (rc < 0)
                 return rc;
         if (!out)
@@ -180,10 +196,10 @@ int buddyclient_lookup(struct buddyclient *client, const char *key, struct buddy
 }
 
 int buddyclient_unpublish(struct buddyclient *client, const char *key) {
-        int rc = check_key(client, key);
+        int rc = sharing_check_key(client, key);
         if (rc < 0)
                 return rc;
         struct request request = {.kind = REQUEST_UNPUBLISH, .unpublish = {.key = key}};
-        struct call call = {.accept = accept_done};
+        struct call call = {.accept = sharing_accept_done};
         return client_exchange(client, &request, &call);
 }

@@ -41,6 +41,7 @@ void stream_reopen(struct stream *stream, int fd) {
         stream->fd = fd;
         stream->send_timeout_ms = stream->receive_timeout_ms = 0;
         stream->in_start = stream->in_end = 0;
+        stream->out_start = stream->out_end = 0;
 }
 
 void stream_descriptors_close(struct stream_descriptors *descriptors) {
@@ -99,6 +100,17 @@ int stream_send(struct stream *stream, const uint8_t *bytes, size_t length, int6
                         return rc;
                 flags = MSG_NOSIGNAL;
         }
+}
+
+int stream_flush(struct stream *stream, int64_t deadline) {
+        size_t left = stream->out_end - stream->out_start, sent = 0;
+        if (left == 0)
+                return 0;
+        int rc = stream_send(stream, stream->out + stream->out_start, left, deadline, &sent);
+        stream->out_start += sent;
+        if (stream->out_start == stream->out_end)
+                stream->out_start = stream->out_end = 0;
+        return rc;
 }
 
 /* Takes the descriptors of a received message over, as far as there is room; the rest is closed. */

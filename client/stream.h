@@ -17,7 +17,9 @@
 struct stream {
         int fd; /* owned; -1: none */
         /* Of the sender. */
-        uint8_t *out;            /* one request's frame; owned */
+        uint8_t *out; /* frames on their way; owned */
+        size_t out_start,
+                out_end;         /* what there was no room for yet: it goes before anything else */
         int64_t send_timeout_ms; /* what the socket is set to; 0: none */
         /* Of the receiver. */
         int64_t receive_timeout_ms; /* what the socket is set to; 0: none */
@@ -43,6 +45,10 @@ void stream_reopen(struct stream *stream, int fd);
 /* Sends all of it. -ETIMEDOUT, or -ENOTCONN if the peer is gone; *sent says how much went out. */
 int stream_send(
         struct stream *stream, const uint8_t *bytes, size_t length, int64_t deadline, size_t *sent);
+
+/* Sends what there is room for, of what was left the last time or has been put behind it. 0: all of it went out; -ETIMEDOUT: not by
+ * the deadline, and the rest is kept; -ENOTCONN. A deadline that has passed: without waiting. */
+int stream_flush(struct stream *stream, int64_t deadline);
 
 /* Receives what is there, at least one byte, into the buffer, and takes over the descriptors
  * that come with it (descriptors NULL: none are accepted, the kernel drops them). -ETIMEDOUT;

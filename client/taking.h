@@ -16,6 +16,14 @@ struct taking {
         size_t recorded;     /* reservations of holdings that were used up */
 };
 
+/* An alloc of one range, and of some more for the next times; afterwards, whatever came of it. */
+struct request_alloc taking_refill(struct buddyclient *client, uint64_t length);
+void taking_refilled(struct buddyclient *client, const struct request_alloc *alloc);
+
+/* Takes all out of the cache, or none. */
+bool taking_all_cached(
+        struct buddyclient *client, uint64_t length, size_t count, struct buddyclient_range *out);
+
 /* Makes the request. accept is given the taking. */
 int taking_exchange(struct taking *taking, struct request *request, call_accept *accept);
 

@@ -14,6 +14,7 @@
 
 #include "client/buddyclient.h"
 #include "client/channel.h"
+#include "client/deadline.h"
 #include "peer.h"
 
 TestSuite(given_up, .timeout = 60);
@@ -124,7 +125,7 @@ Test(given_up, a_release_that_was_not_sent_is_not_forgotten_yet) {
 static void *return_owed(void *context) {
         struct stage *stage = context;
         pthread_mutex_lock(&stage->channel.lock);
-        channel_return_owed(&stage->channel);
+        channel_return_owed(&stage->channel, deadline_after(1000));
         pthread_mutex_unlock(&stage->channel.lock);
         atomic_store(&stage->returned, true);
         return NULL;
