@@ -8,16 +8,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "dispatch.h"
+#include "connection_private.h"
 #include "ration.h"
-#include "receive.h"
 #include "session.h"
 #include "worker.h"
 
 #define PATIENCE_MS       5000u /* for a hello, the rest of a frame, a reader that does not read */
 #define OUTPUT_HIGH_BYTES (64u * 1024)   /* waiting: no more requests are run */
 #define OUTPUT_MAX_BYTES  (1024u * 1024) /* waiting: dropped */
-#define DRAIN_BYTES_MAX   (1024u * 1024) /* of a dead client's last words */
 
 /* ---- Closing ---- */
 
@@ -75,6 +73,7 @@ static void connection_detach(struct connection *connection) {
         poller_watch(&worker->poller, &connection->socket, connection->fd, 0);
         if (connection->process_open)
                 uv_close((uv_handle_t *)&connection->process, connection_process_closed);
+        turns_leave(&worker->turns, connection->share);
         list_append(&worker->closed, &connection->in_worker);
         output_deinit(&connection->output);
         worker_lost_connection(worker);
@@ -95,7 +94,7 @@ void connection_close(struct connection *connection, const char *reason) {
         free(connection->input);
 }
 
-static void connection_hand_over(struct connection *connection) {
+void connection_hand_over(struct connection *connection) {
         struct arrival *arrival = malloc(sizeof(*arrival));
         if (!arrival) {
                 connection_close(connection, "out of memory");
@@ -126,14 +125,14 @@ static int connection_poll(struct connection *connection, uint32_t events) {
                 &connection->worker->poller, &connection->socket, connection->fd, events);
 }
 
-static bool connection_listens(const struct connection *connection) {
+bool connection_listens(const struct connection *connection) {
         size_t waiting = output_waiting(&connection->output);
         return connection->state < CONNECTION_PARTING &&
                (connection->must_tell ? waiting == 0 : waiting <= OUTPUT_HIGH_BYTES);
 }
 
 /* A whole frame, or one that is wrong already, was received and not run. */
-static bool connection_has_request(const struct connection *connection) {
+bool connection_has_request(const struct connection *connection) {
         if (connection->input_bytes == 0)
                 return false;
         const uint8_t *message;
@@ -148,7 +147,7 @@ static bool connection_may_expire(const struct connection *connection) {
 }
 
 /* Brings what the loop watches in line with the state; the end of whatever happened to a connection. */
-static void connection_settle(struct connection *connection) {
+void connection_settle(struct connection *connection) {
         size_t waiting = output_waiting(&connection->output);
         if (connection->state == CONNECTION_CLOSED)
                 return;
@@ -162,10 +161,11 @@ static void connection_settle(struct connection *connection) {
         }
         bool listens = connection_listens(connection);
         bool runnable = listens && connection_has_request(connection);
-        if (!runnable) {
+        connection->unread &= listens; /* else it is reported again when it listens */
+        if (!runnable && !connection->unread && !connection->dead) {
                 link_remove(&connection->in_runnable);
         } else if (!link_used(&connection->in_runnable)) {
-                list_append(&connection->worker->runnable, &connection->in_runnable);
+                turns_add(&connection->worker->turns, connection->share, &connection->in_runnable);
                 worker_has_more(connection->worker);
         }
         int error = connection_poll(
@@ -259,7 +259,7 @@ void connection_reply_with(
                 connection_send(connection, connection->worker->output, (size_t)length, descriptor);
 }
 
-static void connection_send_waiting(struct connection *connection) {
+void connection_send_waiting(struct connection *connection) {
         ptrdiff_t sent = output_flush(&connection->output, connection->fd);
         if (sent > 0)
                 connection->output_since_ms = worker_now_ms(connection->worker);
@@ -294,155 +294,6 @@ void connection_farewell(struct connection *connection, uint64_t id) {
         connection_leave(connection);
 }
 
-/* ---- Receiving ---- */
-
-/* Keeps what was received and not run. */
-static void connection_keep(struct connection *connection, const uint8_t *bytes, size_t length) {
-        connection->input = malloc(length);
-        if (!connection->input) {
-                connection_close(connection, "out of memory");
-                return;
-        }
-        memcpy(connection->input, bytes, length);
-        connection->input_bytes = length;
-}
-
-/* Moves what was kept to the start of the worker's buffer. */
-static size_t connection_unkeep(struct connection *connection) {
-        size_t kept = connection->input_bytes;
-        if (kept == 0)
-                return 0;
-        memcpy(connection->worker->input, connection->input, kept);
-        free(connection->input);
-        connection->input = NULL;
-        connection->input_bytes = 0;
-        return kept;
-}
-
-/* Runs one request. Returns the bytes that it took, 0 if there is no whole one. */
-static size_t connection_run_one(
-        struct connection *connection, const uint8_t *bytes, size_t length, uint64_t *now_ns) {
-        const uint8_t *message;
-        size_t message_bytes, wanted;
-        int found = frame_next(bytes, length, FRAME_REQUEST_MAX, &message, &message_bytes, &wanted);
-        if (found < 0)
-                connection_reject(connection,
-                        found == -EMSGSIZE ? "a request is over 64 KiB" : "a request of no bytes");
-        if (found <= 0)
-                return 0;
-        *now_ns = dispatch_run(connection, message, message_bytes);
-        return connection->moves_to ? 0 : FRAME_HEADER_BYTES + message_bytes;
-}
-
-/* A reply that is in the socket is the client's, also if we are killed now. */
-static void connection_tell(struct connection *connection) {
-        connection_flush(connection->worker);
-        connection->must_tell =
-                connection->state != CONNECTION_CLOSED && output_waiting(&connection->output) > 0;
-}
-
-/* Runs what is in the worker's buffer until the turn is over, and keeps the rest. */
-static void connection_run(struct connection *connection, size_t length) {
-        struct worker *worker = connection->worker;
-        uint64_t began_ns = worker->poller.now_ns, now_ns = began_ns;
-        size_t used = 0;
-        connection->received_ns = began_ns;
-        connection->must_tell &= output_waiting(&connection->output) > 0;
-        while (used < length && now_ns - began_ns < WORKER_TURN_NS &&
-                connection_listens(connection)) {
-                size_t took = connection_run_one(
-                        connection, worker->input + used, length - used, &now_ns);
-                if (took == 0)
-                        break;
-                used += took;
-                if (connection->must_tell)
-                        connection_tell(connection);
-        }
-        worker->poller.now_ns = now_ns;
-        if (used > 0)
-                connection->input_since_ms = worker_now_ms(worker);
-        if (used < length && connection->state < CONNECTION_PARTING)
-                connection_keep(connection, worker->input + used, length - used);
-        connection_flush(worker);
-        if (connection->moves_to && connection->state != CONNECTION_CLOSED)
-                connection_hand_over(connection);
-}
-
-/* A receive that is not full took all there was, unless a descriptor came along. */
-static ssize_t connection_receive_some(struct connection *connection, uint8_t *bytes) {
-        bool plain = connection->plain_receive && !connection->expects_cache;
-        struct received received = {.passed = -1};
-        ssize_t length = plain ? recv(connection->fd, bytes, WORKER_RECEIVE_BYTES, MSG_DONTWAIT)
-                               : receive_watchfully(connection->fd, bytes, WORKER_RECEIVE_BYTES,
-                                         connection->expects_cache, &received);
-        connection->more_input =
-                length == WORKER_RECEIVE_BYTES || received.cut || (length < 0 && errno == EINTR);
-        if (received.passed < 0)
-                return length;
-        if (connection->passed >= 0)
-                close(connection->passed);
-        connection->passed = received.passed;
-        return length;
-}
-
-/* One receive, and a turn with what it brought. Bytes received; 0: none, and at the end of the stream it
- * is closed. */
-static size_t connection_receive(struct connection *connection) {
-        struct worker *worker = connection->worker;
-        size_t kept = connection_unkeep(connection);
-        ssize_t length = connection_receive_some(connection, worker->input + kept);
-        if (length <= 0) {
-                if (length == 0 || (errno != EAGAIN && errno != EINTR))
-                        connection_close(connection, NULL);
-                else if (kept > 0)
-                        connection_keep(connection, worker->input, kept);
-                return 0;
-        }
-        if (kept == 0)
-                connection->input_since_ms = worker_now_ms(worker);
-        connection_run(connection, kept + (size_t)length);
-        return (size_t)length;
-}
-
-void connection_resume(struct connection *connection) {
-        connection_run(connection, connection_unkeep(connection));
-        connection_settle(connection);
-}
-
-/* What a client sent before it died still counts: it may have given something to others. */
-static void connection_drain(struct connection *connection) {
-        size_t drained = 0;
-        while (drained < DRAIN_BYTES_MAX && connection_listens(connection)) {
-                if (connection_has_request(connection)) {
-                        connection_resume(connection);
-                        continue;
-                }
-                size_t length = connection_receive(connection);
-                if (length == 0)
-                        break;
-                drained += length;
-        }
-        connection_close(connection, NULL);
-}
-
-static void connection_on_socket(struct poller_socket *socket, uint32_t events) {
-        struct connection *connection = LINK_OWNER(socket, struct connection, socket);
-        if (events & EPOLLOUT)
-                connection_send_waiting(connection);
-        if ((events & EPOLLIN) && connection_listens(connection)) {
-                size_t length = connection_receive(connection);
-                /* Its end was reported and is not again. */
-                connection->more_input |= length > 0 && (events & POLLER_END) != 0;
-        }
-        connection_settle(connection);
-}
-
-static void connection_on_process(uv_poll_t *handle, int status, int events) {
-        (void)status;
-        (void)events;
-        connection_drain(handle->data);
-}
-
 /* ---- Beginning ---- */
 
 static int connection_watch_process(struct connection *connection) {
@@ -459,10 +310,16 @@ static int connection_watch_process(struct connection *connection) {
 
 int connection_new(struct worker *worker, const struct arrival *arrival) {
         struct connection *connection = malloc(sizeof(*connection));
-        if (!connection)
+        struct share *share = turns_join(&worker->turns, arrival->peer.uid);
+        if (!connection || !share) {
+                free(connection);
+                if (share)
+                        turns_leave(&worker->turns, share);
                 return -ENOMEM;
+        }
         *connection = (struct connection){
                 .worker = worker,
+                .share = share,
                 .peer = arrival->peer,
                 .fd = arrival->fd,
                 .passed = -1,

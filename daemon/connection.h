@@ -34,6 +34,7 @@ struct connection {
         struct worker *worker;
         struct link in_worker; /* among its connections, then among those to be freed */
         struct link in_watched, in_runnable;
+        struct share *share; /* its uid's, which this is counted in */
         struct peer peer;
         int fd;
         enum connection_state state;
@@ -53,6 +54,10 @@ struct connection {
         uint64_t received_ns; /* when what is being run was received */
         struct poller_socket socket;
         bool more_input;    /* the last receive may have left something in the socket */
+        bool unread;        /* there is something in the socket, for its turn */
+        bool ended;         /* its end was reported, and is not again */
+        bool dead;          /* its process has ended: what it sent is run, and then it is closed */
+        size_t drained;     /* bytes of that */
         bool plain_receive; /* no descriptor can come along with what it sends */
         uv_poll_t process;
         bool process_open; /* the handle was initialised, and its close callback has not run */
@@ -90,8 +95,8 @@ void connection_close(struct connection *connection, const char *reason);
 /* Frees the worker's closed connections, as far as nothing refers to them any more. Between two turns. */
 void connections_bury(struct worker *worker);
 
-/* Goes on with requests that were received before. */
-void connection_resume(struct connection *connection);
+/* Its turn: goes on with requests that were received before, or receives some. */
+void connection_take_turn(struct connection *connection);
 
 /* Closes it if it ran out of time. True: it need not be watched any more (or is closed). */
 bool connection_expire(struct connection *connection, uint64_t now_ms);

@@ -138,9 +138,8 @@ static void worker_before_turn(struct worker *worker) {
         connections_bury(worker);
 }
 
-/* One slice for each session that is being returned, one turn for each connection with requests. */
-static void worker_on_more(uv_idle_t *more) {
-        struct worker *worker = more->data;
+/* A slice for each session that is being returned; for one of them only, while others wait. */
+static void worker_reclaim(struct worker *worker) {
         struct link round;
         link_init(&round);
         list_move(&worker->reclaims, &round);
@@ -149,15 +148,36 @@ static void worker_on_more(uv_idle_t *more) {
                 link_remove(&session->in_reclaims);
                 if (!session_reclaim(session))
                         list_append(&worker->reclaims, &session->in_reclaims);
+                if (turns_contended(&worker->turns)) {
+                        list_move(&worker->reclaims, &round);
+                        list_move(&round, &worker->reclaims);
+                        return;
+                }
         }
-        list_move(&worker->runnable, &round);
-        while (link_used(&round)) {
-                struct connection *connection =
-                        LINK_OWNER(round.next, struct connection, in_runnable);
-                link_remove(&connection->in_runnable);
-                connection_resume(connection);
+}
+
+/* Turns for as long as one may last, and then a look at the sockets: whoever has used less goes before who goes on. */
+static void worker_take_turns(struct worker *worker) {
+        uint64_t began_ns = worker->poller.now_ns = worker_clock_ns(), before_ns = began_ns;
+        uint64_t until_ns = began_ns + (turns_contended(&worker->turns) ? WORKER_SHARED_TURN_NS
+                                                                        : WORKER_TURN_NS);
+        struct share *share;
+        struct link *turn;
+        while (before_ns < until_ns && (turn = turns_next(&worker->turns, &share)) != NULL) {
+                share->connections++; /* it may leave with its last connection */
+                connection_take_turn(LINK_OWNER(turn, struct connection, in_runnable));
+                uint64_t now_ns = worker->poller.now_ns = worker_clock_ns();
+                turns_charge(share, now_ns - before_ns);
+                before_ns = now_ns;
+                turns_leave(&worker->turns, share);
         }
-        if (!link_used(&worker->reclaims) && !link_used(&worker->runnable))
+}
+
+static void worker_on_more(uv_idle_t *more) {
+        struct worker *worker = more->data;
+        worker_reclaim(worker);
+        worker_take_turns(worker);
+        if (!link_used(&worker->reclaims) && !turns_waiting(&worker->turns))
                 uv_idle_stop(more);
 }
 
@@ -241,7 +261,7 @@ int worker_init(struct worker *worker, struct serving *serving, unsigned index) 
         link_init(&worker->connections);
         link_init(&worker->closed);
         link_init(&worker->watched);
-        link_init(&worker->runnable);
+        turns_init(&worker->turns);
         link_init(&worker->reclaims);
         link_init(&worker->orphans);
         int error = worker_init_buffers(worker);

@@ -16,6 +16,7 @@
 #include "proto/frame.h"
 #include "proto/message.h"
 #include "served_pool.h"
+#include "turns.h"
 
 struct connection;
 struct serving;
@@ -26,8 +27,9 @@ struct serving;
 /* What is encoded is sent once it is this much; behind it there is always room for one more reply. */
 #define WORKER_OUTPUT_HIGH  (64u * 1024)
 #define WORKER_OUTPUT_BYTES (WORKER_OUTPUT_HIGH + FRAME_HEADER_BYTES + FRAME_REPLY_MAX)
-/* A connection's turn ends after this long, if others wait or not. */
-#define WORKER_TURN_NS UINT64_C(2000000)
+/* A connection's turn ends after this long, if others wait or not; and while there are such of other uids. */
+#define WORKER_TURN_NS        UINT64_C(2000000)
+#define WORKER_SHARED_TURN_NS UINT64_C(20000)
 
 /* Room for handlers, so that none needs memory of its own. Valid until the next request. */
 struct worker_scratch {
@@ -80,7 +82,7 @@ struct worker {
         struct link connections; /* all, of struct connection */
         struct link closed;      /* of struct connection, to be freed between two turns */
         struct link watched;     /* that may run out of time */
-        struct link runnable;    /* with whole requests that were received but not run yet */
+        struct turns turns;      /* of connections with something to do */
         struct link reclaims;    /* of struct session, whose holds are being returned */
         struct link orphans;     /* of struct orphan, whose clients may come back */
 
