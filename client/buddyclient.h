@@ -178,6 +178,72 @@ int buddyclient_lookup(struct buddyclient *client, const char *key, struct buddy
  * another user's, or this client is read-only; -ENOTCONN. */
 int buddyclient_unpublish(struct buddyclient *client, const char *key);
 
+/* ---- Without waiting ----
+ *
+ * For programs with an event loop of their own. A submission asks for what the call of the same name does,
+ * and does not wait: it returns 0, or refuses a bad argument at once. Its callback is run exactly once, by buddyclient_dispatch
+ * (or by destroy), with what that call would have returned. As many as are wanted may be submitted; they are asked for in
+ * this order, and completed in the order in which they are done.
+ *
+ *     int fd = buddyclient_fd(client);    watch it for reading
+ *     on readable: buddyclient_dispatch(client)
+ *
+ * Nothing here ever waits for the daemon, also not while it is gone. What can be had from the cache is had by the submission
+ * itself and told by the next dispatch; buddyclient_alloc and buddyclient_release do the same at once. Any thread may submit, and
+ * the calls that wait may be used beside it. In a forked child no callback is run. */
+
+/* What became of a submission. Valid until the callback returns. */
+struct buddyclient_completion {
+        int result; /* 0, or a negative errno as from the call of that name; buddyclient_detail says why */
+        uint32_t peer; /* what was found; else 0 */
+        size_t count;  /* entries of ranges; 0 unless result is 0 */
+        const struct buddyclient_range
+                *ranges; /* granted, attached, looked up, or given: as the peer must name them */
+};
+
+/* Runs on the thread that dispatches, without any lock: it may submit, and make calls that wait; it may not dispatch or destroy. */
+typedef void buddyclient_callback(
+        struct buddyclient *client, const struct buddyclient_completion *completion, void *data);
+
+/* A descriptor to be watched for reading (poll, epoll, libuv): readable when there is something to dispatch, be it an answer, a
+ * deadline, or the daemon's coming back. The same one from connect to destroy, which closes it; it is the library's, read
+ * nothing from it. A negative errno: -ENOTCONN before connect and in a forked child, -EMFILE, -ENFILE, -ENOMEM. */
+int buddyclient_fd(struct buddyclient *client);
+
+/* Sends what was submitted, takes what was answered, and runs callbacks. How many it ran. -EBUSY: called from a
+ * callback, or another thread is in it; -ENOTCONN: in a forked child, or the session is gone and all callbacks have been run. */
+int buddyclient_dispatch(struct buddyclient *client);
+
+/* data is handed to the callback. Keys, names and ranges are copied. The callback may be NULL where there is nothing to be had. A range
+ * that is submitted for release or as a gift is no longer the caller's. What is refused at once (-EINVAL, -ESTALE, -ENOMEM: no memory in
+ * this process, -ENOTCONN) has no callback. */
+int buddyclient_submit_alloc(
+        struct buddyclient *client, uint64_t length, buddyclient_callback *callback, void *data);
+int buddyclient_submit_alloc_wait(struct buddyclient *client, uint64_t length, int timeout_ms,
+        buddyclient_callback *callback, void *data);
+int buddyclient_submit_alloc_many(struct buddyclient *client, uint64_t length, size_t count,
+        buddyclient_callback *callback, void *data);
+int buddyclient_submit_release(struct buddyclient *client, const struct buddyclient_range *range,
+        buddyclient_callback *callback, void *data);
+/* 1 to 4096 of them, all or none. */
+int buddyclient_submit_release_many(struct buddyclient *client,
+        const struct buddyclient_range *ranges, size_t count, buddyclient_callback *callback,
+        void *data);
+int buddyclient_submit_attach(struct buddyclient *client, const struct buddyclient_range *range,
+        buddyclient_callback *callback, void *data);
+int buddyclient_submit_give(struct buddyclient *client, const struct buddyclient_range *range,
+        uint32_t peer, buddyclient_callback *callback, void *data);
+int buddyclient_submit_give_many(struct buddyclient *client, const struct buddyclient_range *ranges,
+        size_t count, uint32_t peer, buddyclient_callback *callback, void *data);
+int buddyclient_submit_publish(struct buddyclient *client, const char *key,
+        const struct buddyclient_range *range, buddyclient_callback *callback, void *data);
+int buddyclient_submit_lookup(
+        struct buddyclient *client, const char *key, buddyclient_callback *callback, void *data);
+int buddyclient_submit_unpublish(
+        struct buddyclient *client, const char *key, buddyclient_callback *callback, void *data);
+int buddyclient_submit_find(
+        struct buddyclient *client, const char *name, buddyclient_callback *callback, void *data);
+
 /* ---- Looking ---- */
 
 struct buddyclient_order {

@@ -36,7 +36,7 @@ struct call_list {
         struct call *first, **end;
 };
 
-/* One request under way. In the caller's memory until channel_call returns, or channel_take_finished. */
+/* One request under way. In the caller's memory until channel_call returns, or a turn has taken it out. */
 struct call {
         call_accept *accept;
         void *context;

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 
 #include "deadline.h"
+#include "submit.h"
 
 #define TIMEOUT_MS_DEFAULT  5000
 #define CACHE_BYTES_DEFAULT (UINT64_C(1) << 20)
@@ -223,6 +224,10 @@ void buddyclient_destroy(struct buddyclient *client) {
         if (client->connected) {
                 if (mine)
                         say_goodbye(client);
+                if (mine)
+                        submit_end(client);
+                else
+                        submit_forget(client);
                 channel_deinit(&client->channel, !mine);
                 mapping_deinit(&client->mapping);
                 cache_deinit(&client->cache);

@@ -47,7 +47,7 @@ const char *buddyclient_detail(struct buddyclient *client) {
         X(ENOENT, "no such pool, peer or key")                                                     \
         X(ENOTCONN, "daemon unreachable and not back within the timeout")                          \
         X(EPROTO, "the other side does not speak this protocol")                                   \
-        X(EBUSY, "already connected")                                                              \
+        X(EBUSY, "already connected, or another thread dispatches")                                \
         X(EMFILE, "this process has too many open files")                                          \
         X(ENFILE, "this machine has too many open files")
 

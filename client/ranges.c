@@ -173,17 +173,23 @@ static int alloc_and_refill(
         return rc;
 }
 
-/* What the daemon would refuse in any case. */
-static int check_taking(
-        const struct buddyclient *client, uint64_t length, const struct buddyclient_range *out) {
+int taking_check(const struct buddyclient *client, uint64_t length, size_t count) {
+        if (length == 0)
+                return client_refuse(client, -EINVAL, "a length of 0 bytes");
+        if (count == 0 || count > MESSAGE_BATCH_MAX)
+                return client_refuse(client, -EINVAL,
+                        "%zu ranges in one request: 1 to %u can be had", count, MESSAGE_BATCH_MAX);
+        return 0;
+}
+
+static int check_taking(const struct buddyclient *client, uint64_t length, size_t count,
+        const struct buddyclient_range *out) {
         int rc = client_usable(client);
         if (rc < 0)
                 return rc;
         if (!out)
                 return client_refuse(client, -EINVAL, "no place for the result");
-        if (length == 0)
-                return client_refuse(client, -EINVAL, "a length of 0 bytes");
-        return 0;
+        return taking_check(client, length, count);
 }
 
 int buddyclient_alloc(struct buddyclient *client, uint64_t length, struct buddyclient_range *out) {
@@ -194,7 +200,7 @@ int buddyclient_alloc(struct buddyclient *client, uint64_t length, struct buddyc
                 if (cache_is_open(&client->cache))
                         return alloc_and_refill(client, length, out);
         }
-        int rc = check_taking(client, length, out);
+        int rc = check_taking(client, length, 1, out);
         if (rc < 0)
                 return rc;
         struct request_alloc alloc = {.length = length, .count = 1};
@@ -203,7 +209,7 @@ int buddyclient_alloc(struct buddyclient *client, uint64_t length, struct buddyc
 
 int buddyclient_alloc_wait(struct buddyclient *client, uint64_t length, int timeout_ms,
         struct buddyclient_range *out) {
-        int rc = check_taking(client, length, out);
+        int rc = check_taking(client, length, 1, out);
         if (rc < 0)
                 return rc;
         if (timeout_ms < -1)
@@ -232,12 +238,9 @@ bool taking_all_cached(
 
 int buddyclient_alloc_many(
         struct buddyclient *client, uint64_t length, size_t count, struct buddyclient_range *out) {
-        int rc = check_taking(client, length, out);
+        int rc = check_taking(client, length, count, out);
         if (rc < 0)
                 return rc;
-        if (count == 0 || count > MESSAGE_BATCH_MAX)
-                return client_refuse(client, -EINVAL,
-                        "%zu ranges in one request: 1 to %u can be had", count, MESSAGE_BATCH_MAX);
         if (cache_serves(&client->cache, length) && taking_all_cached(client, length, count, out))
                 return 0;
         struct request_alloc alloc = {.length = length, .count = (uint32_t)count};

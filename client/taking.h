@@ -16,6 +16,9 @@ struct taking {
         size_t recorded;     /* reservations of holdings that were used up */
 };
 
+/* What the daemon would refuse in any case: -EINVAL. */
+int taking_check(const struct buddyclient *client, uint64_t length, size_t count);
+
 /* An alloc of one range, and of some more for the next times; afterwards, whatever came of it. */
 struct request_alloc taking_refill(struct buddyclient *client, uint64_t length);
 void taking_refilled(struct buddyclient *client, const struct request_alloc *alloc);

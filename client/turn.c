@@ -152,6 +152,13 @@ static void take_turn(struct channel *channel) {
         roles_hand_on(channel);
 }
 
+static void take_finished(struct channel *channel, struct call_list *out) {
+        for (struct call *call; (call = channel->finished.first);) {
+                channel_unlink(channel, call);
+                channel_link(out, call);
+        }
+}
+
 int channel_turn(struct channel *channel, struct call_list *finished) {
         call_list_init(finished);
         pthread_mutex_lock(&channel->lock);
@@ -159,17 +166,18 @@ int channel_turn(struct channel *channel, struct call_list *finished) {
         if (mine) {
                 channel->turning = true;
                 take_turn(channel);
-                channel_take_finished(channel, finished);
+                take_finished(channel, finished);
         }
         pthread_mutex_unlock(&channel->lock);
         return mine ? 0 : -EBUSY;
 }
 
-void channel_take_finished(struct channel *channel, struct call_list *out) {
-        for (struct call *call; (call = channel->finished.first);) {
-                channel_unlink(channel, call);
-                channel_link(out, call);
-        }
+void channel_end_all(struct channel *channel, struct call_list *out) {
+        call_list_init(out);
+        pthread_mutex_lock(&channel->lock);
+        channel_end(channel, -ENOTCONN, "the client is destroyed");
+        take_finished(channel, out);
+        pthread_mutex_unlock(&channel->lock);
 }
 
 static void settle(struct channel *channel) {

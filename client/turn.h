@@ -17,8 +17,8 @@ int channel_turn(struct channel *channel, struct call_list *finished);
 /* Sends what was queued meanwhile, and says what is to be watched until the next turn. -ENOTCONN: there will be nothing more. */
 int channel_turn_end(struct channel *channel);
 
-/* Moves what has its result into another list; the lock is held. */
-void channel_take_finished(struct channel *channel, struct call_list *out);
+/* Ends the channel, and takes out all that nobody waited for. */
+void channel_end_all(struct channel *channel, struct call_list *out);
 
 /* The descriptor that tells when a turn has something to do. -EMFILE, -ENFILE, -ENOMEM. */
 int channel_events_fd(struct channel *channel);
