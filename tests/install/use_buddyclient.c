@@ -3,6 +3,7 @@
 #include <buddyclient.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,6 +23,27 @@ static int use_range(struct buddyclient *client) {
         return rc < 0 ? complain(client, "release", rc) : 0;
 }
 
+static void note_submitted(
+        struct buddyclient *client, const struct buddyclient_completion *completion, void *data) {
+        if (completion->result == 0 && completion->count == 1)
+                *(struct buddyclient_range *)data = completion->ranges[0];
+        else
+                complain(client, "submitted alloc", completion->result);
+}
+
+static int use_dispatch(struct buddyclient *client) {
+        struct buddyclient_range range = {0, 0, 0};
+        struct pollfd ready = {buddyclient_fd(client), POLLIN, 0};
+        int rc = buddyclient_submit_alloc(client, 5000, note_submitted, &range);
+        int told = 0;
+        while (rc == 0 && told == 0 && poll(&ready, 1, 5000) == 1)
+                told = buddyclient_dispatch(client);
+        if (told != 1 || range.length != 8192)
+                return complain(client, "dispatch", told);
+        rc = buddyclient_release(client, &range);
+        return rc < 0 ? complain(client, "release", rc) : 0;
+}
+
 static int use_pool(struct buddyclient *client, const char *socket, const char *pool) {
         int rc = buddyclient_set_socket(client, socket);
         if (rc == 0)
@@ -35,7 +57,8 @@ static int use_pool(struct buddyclient *client, const char *socket, const char *
         rc = buddyclient_stats(client, &stats);
         if (rc < 0)
                 return complain(client, "stats", rc);
-        return use_range(client);
+        int status = use_range(client);
+        return status == 0 ? use_dispatch(client) : status;
 }
 
 int main(int argc, char **argv) {
