@@ -202,7 +202,7 @@ struct buddyclient_completion {
 };
 
 /* Runs on the thread that dispatches, without any lock: it may submit, and make calls that wait; it may not dispatch or destroy. */
-typedef void buddyclient_callback(
+typedef void (*buddyclient_callback)(
         struct buddyclient *client, const struct buddyclient_completion *completion, void *data);
 
 /* A descriptor to be watched for reading (poll, epoll, libuv): readable when there is something to dispatch, be it an answer, a
@@ -218,31 +218,31 @@ int buddyclient_dispatch(struct buddyclient *client);
  * that is submitted for release or as a gift is no longer the caller's. What is refused at once (-EINVAL, -ESTALE, -ENOMEM: no memory in
  * this process, -ENOTCONN) has no callback. */
 int buddyclient_submit_alloc(
-        struct buddyclient *client, uint64_t length, buddyclient_callback *callback, void *data);
+        struct buddyclient *client, uint64_t length, buddyclient_callback callback, void *data);
 int buddyclient_submit_alloc_wait(struct buddyclient *client, uint64_t length, int timeout_ms,
-        buddyclient_callback *callback, void *data);
+        buddyclient_callback callback, void *data);
 int buddyclient_submit_alloc_many(struct buddyclient *client, uint64_t length, size_t count,
-        buddyclient_callback *callback, void *data);
+        buddyclient_callback callback, void *data);
 int buddyclient_submit_release(struct buddyclient *client, const struct buddyclient_range *range,
-        buddyclient_callback *callback, void *data);
+        buddyclient_callback callback, void *data);
 /* 1 to 4096 of them, all or none. */
 int buddyclient_submit_release_many(struct buddyclient *client,
-        const struct buddyclient_range *ranges, size_t count, buddyclient_callback *callback,
+        const struct buddyclient_range *ranges, size_t count, buddyclient_callback callback,
         void *data);
 int buddyclient_submit_attach(struct buddyclient *client, const struct buddyclient_range *range,
-        buddyclient_callback *callback, void *data);
+        buddyclient_callback callback, void *data);
 int buddyclient_submit_give(struct buddyclient *client, const struct buddyclient_range *range,
-        uint32_t peer, buddyclient_callback *callback, void *data);
+        uint32_t peer, buddyclient_callback callback, void *data);
 int buddyclient_submit_give_many(struct buddyclient *client, const struct buddyclient_range *ranges,
-        size_t count, uint32_t peer, buddyclient_callback *callback, void *data);
+        size_t count, uint32_t peer, buddyclient_callback callback, void *data);
 int buddyclient_submit_publish(struct buddyclient *client, const char *key,
-        const struct buddyclient_range *range, buddyclient_callback *callback, void *data);
+        const struct buddyclient_range *range, buddyclient_callback callback, void *data);
 int buddyclient_submit_lookup(
-        struct buddyclient *client, const char *key, buddyclient_callback *callback, void *data);
+        struct buddyclient *client, const char *key, buddyclient_callback callback, void *data);
 int buddyclient_submit_unpublish(
-        struct buddyclient *client, const char *key, buddyclient_callback *callback, void *data);
+        struct buddyclient *client, const char *key, buddyclient_callback callback, void *data);
 int buddyclient_submit_find(
-        struct buddyclient *client, const char *name, buddyclient_callback *callback, void *data);
+        struct buddyclient *client, const char *name, buddyclient_callback callback, void *data);
 
 /* ---- Looking ---- */
 

@@ -28,7 +28,7 @@ struct submission {
         struct buddyclient_range *ranges; /* what the callback is shown; owned unless one_range */
         struct buddyclient_range one_range;
         char *text; /* a key or a name; owned */
-        buddyclient_callback *callback;
+        buddyclient_callback callback;
         void *data;
 };
 
@@ -45,7 +45,7 @@ static void submission_free(struct submission *submission) {
 
 /* With room for count ranges, which are copied from `ranges` unless that is NULL. NULL: refused with words, like all that is refused here. */
 static struct submission *submission_new(struct buddyclient *client,
-        const struct buddyclient_range *ranges, size_t count, buddyclient_callback *callback,
+        const struct buddyclient_range *ranges, size_t count, buddyclient_callback callback,
         void *data) {
         struct submission *submission = calloc(1, sizeof(*submission));
         if (submission) {
@@ -120,7 +120,7 @@ static int submitted(struct submission *submission, int rc) {
         return rc;
 }
 
-static int check(struct buddyclient *client, buddyclient_callback *callback) {
+static int check(struct buddyclient *client, buddyclient_callback callback) {
         int rc = client_usable(client);
         return rc == 0 && !callback ? client_refuse(client, -EINVAL, "no callback") : rc;
 }
@@ -155,7 +155,7 @@ static int submit_alloc_or_take(
 }
 
 int buddyclient_submit_alloc_many(struct buddyclient *client, uint64_t length, size_t count,
-        buddyclient_callback *callback, void *data) {
+        buddyclient_callback callback, void *data) {
         int rc = check(client, callback);
         if (rc == 0)
                 rc = taking_check(client, length, count);
@@ -167,12 +167,12 @@ int buddyclient_submit_alloc_many(struct buddyclient *client, uint64_t length, s
 }
 
 int buddyclient_submit_alloc(
-        struct buddyclient *client, uint64_t length, buddyclient_callback *callback, void *data) {
+        struct buddyclient *client, uint64_t length, buddyclient_callback callback, void *data) {
         return buddyclient_submit_alloc_many(client, length, 1, callback, data);
 }
 
 int buddyclient_submit_alloc_wait(struct buddyclient *client, uint64_t length, int timeout_ms,
-        buddyclient_callback *callback, void *data) {
+        buddyclient_callback callback, void *data) {
         int rc = check(client, callback);
         if (rc == 0)
                 rc = taking_check(client, length, 1);
@@ -205,7 +205,7 @@ static int submit_attach(struct buddyclient *client, struct submission *submissi
 }
 
 int buddyclient_submit_attach(struct buddyclient *client, const struct buddyclient_range *range,
-        buddyclient_callback *callback, void *data) {
+        buddyclient_callback callback, void *data) {
         int rc = check(client, callback);
         if (rc == 0 && !range)
                 rc = client_refuse(client, -EINVAL, "no range");
@@ -228,7 +228,7 @@ static int submit_lookup(
 }
 
 int buddyclient_submit_lookup(
-        struct buddyclient *client, const char *key, buddyclient_callback *callback, void *data) {
+        struct buddyclient *client, const char *key, buddyclient_callback callback, void *data) {
         int rc = check(client, callback);
         if (rc == 0)
                 rc = sharing_check_key(client, key);
@@ -260,7 +260,7 @@ static int submit_release(struct buddyclient *client, struct submission *submiss
 }
 
 int buddyclient_submit_release_many(struct buddyclient *client,
-        const struct buddyclient_range *ranges, size_t count, buddyclient_callback *callback,
+        const struct buddyclient_range *ranges, size_t count, buddyclient_callback callback,
         void *data) {
         int rc = client_usable(client);
         if (rc == 0 && (!ranges || count == 0 || count > MESSAGE_BATCH_MAX))
@@ -274,7 +274,7 @@ int buddyclient_submit_release_many(struct buddyclient *client,
 }
 
 int buddyclient_submit_release(struct buddyclient *client, const struct buddyclient_range *range,
-        buddyclient_callback *callback, void *data) {
+        buddyclient_callback callback, void *data) {
         return buddyclient_submit_release_many(client, range, 1, callback, data);
 }
 
@@ -292,7 +292,7 @@ static int submit_give(struct buddyclient *client, struct submission *submission
 }
 
 int buddyclient_submit_give_many(struct buddyclient *client, const struct buddyclient_range *ranges,
-        size_t count, uint32_t peer, buddyclient_callback *callback, void *data) {
+        size_t count, uint32_t peer, buddyclient_callback callback, void *data) {
         int rc = check(client, callback);
         if (rc == 0)
                 rc = sharing_check_gift(client, ranges, count);
@@ -303,7 +303,7 @@ int buddyclient_submit_give_many(struct buddyclient *client, const struct buddyc
 }
 
 int buddyclient_submit_give(struct buddyclient *client, const struct buddyclient_range *range,
-        uint32_t peer, buddyclient_callback *callback, void *data) {
+        uint32_t peer, buddyclient_callback callback, void *data) {
         return buddyclient_submit_give_many(client, range, 1, peer, callback, data);
 }
 
@@ -325,7 +325,7 @@ static int submit_named(struct buddyclient *client, struct submission *submissio
 }
 
 int buddyclient_submit_publish(struct buddyclient *client, const char *key,
-        const struct buddyclient_range *range, buddyclient_callback *callback, void *data) {
+        const struct buddyclient_range *range, buddyclient_callback callback, void *data) {
         int rc = sharing_check_key(client, key);
         if (rc == 0)
                 rc = sharing_check_published(client, range);
@@ -340,7 +340,7 @@ int buddyclient_submit_publish(struct buddyclient *client, const char *key,
 }
 
 int buddyclient_submit_unpublish(
-        struct buddyclient *client, const char *key, buddyclient_callback *callback, void *data) {
+        struct buddyclient *client, const char *key, buddyclient_callback callback, void *data) {
         int rc = sharing_check_key(client, key);
         if (rc < 0)
                 return rc;
@@ -352,7 +352,7 @@ int buddyclient_submit_unpublish(
 }
 
 int buddyclient_submit_find(
-        struct buddyclient *client, const char *name, buddyclient_callback *callback, void *data) {
+        struct buddyclient *client, const char *name, buddyclient_callback callback, void *data) {
         int rc = check(client, callback);
         if (rc == 0)
                 rc = sharing_check_name(client, name);
