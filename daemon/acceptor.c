@@ -21,8 +21,9 @@ static bool out_of_descriptors(int error) {
 
 static void acceptor_pause(struct acceptor *acceptor, int error) {
         if (!acceptor->starved)
-                ration_warning("cannot accept connections now: %s; raise the limit on open files "
-                               "(LimitNOFILE=, ulimit -n) if this stays so",
+                ration_event(LOG_EVENT_CONNECTIONS_PAUSED, NULL,
+                        "cannot accept connections now: %s; raise the limit on open files "
+                        "(LimitNOFILE=, ulimit -n) if this stays so",
                         strerror(-error));
         acceptor->starved = true;
         atomic_store(&acceptor->paused, true);
@@ -60,7 +61,8 @@ static int acceptor_hand_over(struct acceptor *acceptor, int fd) {
                 if (out_of_descriptors(error))
                         return error;
                 if (error != -ESRCH)
-                        ration_warning("refused a connection that cannot be identified: %s",
+                        ration_event(LOG_EVENT_CONNECTION_REFUSED, NULL,
+                                "refused a connection that cannot be identified: %s",
                                 strerror(-error));
                 close(fd);
                 return 0;

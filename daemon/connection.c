@@ -79,12 +79,26 @@ static void connection_detach(struct connection *connection) {
         worker_lost_connection(worker);
 }
 
+static void connection_log_end(const struct connection *connection, const char *reason) {
+        const struct session *session = connection->session;
+        const struct log_subject about = {
+                .pool = session ? session->served->store->settings.name : NULL,
+                .client = session ? session->id : 0,
+                .client_name = session ? session->name : NULL,
+                .has_process = true,
+                .pid = connection->peer.pid,
+                .uid = connection->peer.uid,
+        };
+        ration_event(LOG_EVENT_CONNECTION_CLOSED, &about,
+                "connection of pid %" PRIu32 " (uid %" PRIu32 ") closed: %s", about.pid, about.uid,
+                reason);
+}
+
 void connection_close(struct connection *connection, const char *reason) {
         if (connection->state == CONNECTION_CLOSED)
                 return;
         if (reason)
-                ration_warning("connection of pid %" PRIu32 " (uid %" PRIu32 ") closed: %s",
-                        connection->peer.pid, connection->peer.uid, reason);
+                connection_log_end(connection, reason);
         connection_detach(connection);
         connection_drop_session(connection);
         close(connection->fd);
@@ -281,8 +295,7 @@ void connection_reject(struct connection *connection, const char *reason) {
                 .kind = REPLY_REFUSED,
                 .refused = {.status = STATUS_PROTOCOL, .detail = reason},
         };
-        ration_warning("connection of pid %" PRIu32 " (uid %" PRIu32 ") closed: %s",
-                connection->peer.pid, connection->peer.uid, reason);
+        connection_log_end(connection, reason);
         connection_reply(connection, &reply);
         connection_leave(connection);
 }

@@ -128,6 +128,27 @@ static enum status resume_check(struct call *call, const struct pool_session_inf
         return STATUS_OK;
 }
 
+static void resume_log(const struct call *call, const struct session *session,
+        const struct pool_session_info *info) {
+        const struct log_subject about = {
+                .pool = session->served->store->settings.name,
+                .client = session->id,
+                .client_name = session->name,
+                .has_process = true,
+                .pid = session->pid,
+                .uid = session->uid,
+                .has_holdings = true,
+                .ranges = info->held_ranges,
+                .bytes = info->held_bytes,
+        };
+        log_event(LOG_EVENT_CLIENT_RESUMED, &about,
+                "client %" PRIu32 " '%s' (pid %" PRIu32 ", uid %" PRIu32 ") resumed %.3f ms "
+                "after the daemon's start: holds %" PRIu64 " ranges, %" PRIu64 " bytes",
+                session->id, session->name, session->pid, session->uid,
+                (double)(worker_clock_ns() - call->worker->serving->started_ns) / 1e6,
+                info->held_ranges, info->held_bytes);
+}
+
 /* On the session's own worker, so nothing happens to it meanwhile. */
 static enum status resume_here(
         struct call *call, struct served_pool *served, const struct pool_session_info *info) {
@@ -145,11 +166,7 @@ static enum status resume_here(
         connection->session = session;
         session->resumes = call->request->hello.features & FEATURE_RESUMES;
         memcpy(hello_token(call), info->identity.token, MESSAGE_TOKEN_BYTES);
-        log_info("client %" PRIu32 " '%s' (pid %" PRIu32 ", uid %" PRIu32 ") resumed %.3f ms "
-                 "after the daemon's start: holds %" PRIu64 " ranges, %" PRIu64 " bytes",
-                session->id, session->name, session->pid, session->uid,
-                (double)(worker_clock_ns() - call->worker->serving->started_ns) / 1e6,
-                info->held_ranges, info->held_bytes);
+        resume_log(call, session, info);
         return STATUS_OK;
 }
 
@@ -217,8 +234,9 @@ static void hello_reply(struct call *call) {
 /* Tells the client, and the log. */
 static enum status admission_refuse(struct call *call) {
         const struct peer *peer = &call->connection->peer;
-        ration_warning("refused pid %" PRIu32 " (uid %" PRIu32 "): %s", peer->pid, peer->uid,
-                call->detail);
+        const struct log_subject about = {.has_process = true, .pid = peer->pid, .uid = peer->uid};
+        ration_event(LOG_EVENT_REFUSED, &about, "refused pid %" PRIu32 " (uid %" PRIu32 "): %s",
+                peer->pid, peer->uid, call->detail);
         return STATUS_DENIED;
 }
 

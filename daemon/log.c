@@ -1,16 +1,14 @@
-/* Formats log lines and hands each to stderr in one write. Owns the level; no lock: lines are built
- * on the caller's stack. */
+/* Makes lines and says where they go. Owns the level; no lock: lines are built on the caller's stack. */
 #include "log.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "journal.h"
 
 #define LINE_BYTES 2048
 
@@ -27,24 +25,15 @@ static const char *const level_names[] = {
         [LOG_DEBUG] = "debug",
 };
 
-/* $JOURNAL_STREAM names device and inode of the journal's stream; stderr may have been redirected
- * since it was set. */
-static bool log_is_journal(void) {
-        const char *stream = getenv("JOURNAL_STREAM");
-        if (!stream)
-                return false;
-        unsigned long long device, inode;
-        struct stat stat;
-        return sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
-               fstat(STDERR_FILENO, &stat) == 0 && stat.st_dev == device && stat.st_ino == inode;
-}
-
-static size_t log_prefix(char *line, size_t line_bytes, int priority) {
-        int length = log_is_journal()
-                             ? snprintf(line, line_bytes, "<%d>", priority)
-                             : snprintf(line, line_bytes, "buddyd: %s: ", level_names[priority]);
-        return (size_t)length;
-}
+static const struct {
+        int priority;
+        const char *id;
+} events[] = {
+#define LOG_EVENT_ROW(name, event_priority, message_id)                                            \
+        [LOG_EVENT_##name] = {.priority = (event_priority), .id = (message_id)},
+        LOG_EVENTS(LOG_EVENT_ROW)
+#undef LOG_EVENT_ROW
+};
 
 /* Names that come from outside must not break a line in two or drive a terminal. */
 static void log_disarm(char *text) {
@@ -66,23 +55,52 @@ static void log_write(const char *line, size_t length) {
         }
 }
 
+static void log_to_stderr(const char *prefix, const char *text) {
+        char line[LINE_BYTES + 64];
+        int length = snprintf(line, sizeof(line), "%s%s\n", prefix, text);
+        log_write(line, (size_t)length);
+}
+
+static void log_send(const struct journal_entry *entry) {
+        char prefix[32];
+        if (!journal_is_stderr())
+                snprintf(prefix, sizeof(prefix), "buddyd: %s: ", level_names[entry->priority]);
+        else if (journal_send(entry) < 0)
+                snprintf(prefix, sizeof(prefix), "<%d>", entry->priority);
+        else
+                return;
+        log_to_stderr(prefix, entry->message);
+}
+
 void log_set_level(int priority) {
         atomic_store_explicit(&log_level, priority, memory_order_relaxed);
 }
 
-void log_line(int priority, const char *format, ...) {
-        if (priority > atomic_load_explicit(&log_level, memory_order_relaxed))
+static void log_format(struct journal_entry entry, const char *format, va_list arguments) {
+        if (entry.priority > atomic_load_explicit(&log_level, memory_order_relaxed))
                 return;
         int saved_errno = errno;
-        char line[LINE_BYTES];
-        size_t prefix = log_prefix(line, sizeof(line), priority);
+        char text[LINE_BYTES];
+        vsnprintf(text, sizeof(text), format, arguments);
+        log_disarm(text);
+        entry.message = text;
+        log_send(&entry);
+        errno = saved_errno;
+}
+
+void log_event(enum log_event event, const struct log_subject *about, const char *format, ...) {
         va_list arguments;
         va_start(arguments, format);
-        vsnprintf(line + prefix, sizeof(line) - prefix - 1, format, arguments);
+        log_format(
+                (struct journal_entry){
+                        .priority = events[event].priority, .id = events[event].id, .about = about},
+                format, arguments);
         va_end(arguments);
-        log_disarm(line + prefix);
-        size_t length = strlen(line);
-        line[length] = '\n';
-        log_write(line, length + 1);
-        errno = saved_errno;
+}
+
+void log_line(int priority, const char *format, ...) {
+        va_list arguments;
+        va_start(arguments, format);
+        log_format((struct journal_entry){.priority = priority}, format, arguments);
+        va_end(arguments);
 }

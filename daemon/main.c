@@ -38,7 +38,8 @@ static void raise_file_limit(void) {
                 return;
         limit.rlim_cur = limit.rlim_max;
         if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-                log_warning("cannot raise the limit on open files: %s", strerror(errno));
+                log_event(LOG_EVENT_LIMIT_NOT_RAISED, NULL,
+                        "cannot raise the limit on open files: %s", strerror(errno));
 }
 
 /* The first two would end the process where an error code tells as much; the third says that a terminal is gone,
@@ -59,8 +60,15 @@ static void log_take_over(const struct store *store, const char *size) {
         unsigned sessions = 0;
         for (uint32_t at = 0; (at = pool_session_next(store->pool, at)) != 0;)
                 sessions += at != SESSION_OPERATOR;
-        log_notice("pool '%s' of %s taken over from an earlier daemon: %u sessions, %" PRIu64
-                   " ranges, %" PRIu64 " bytes in %.3f ms; restarts so far: %" PRIu64,
+        const struct log_subject about = {
+                .pool = store->settings.name,
+                .has_holdings = true,
+                .ranges = ranges,
+                .bytes = bytes,
+        };
+        log_event(LOG_EVENT_POOL_TAKEN_OVER, &about,
+                "pool '%s' of %s taken over from an earlier daemon: %u sessions, %" PRIu64
+                " ranges, %" PRIu64 " bytes in %.3f ms; restarts so far: %" PRIu64,
                 store->settings.name, size, sessions, ranges, bytes,
                 (double)store->opening_ns / 1e6, store->restarts);
 }
@@ -70,7 +78,8 @@ static void log_store(const struct store *store) {
         if (store->taken_over)
                 log_take_over(store, size.text);
         else
-                log_notice("pool '%s' of %s made", store->settings.name, size.text);
+                log_event(LOG_EVENT_POOL_MADE, &(struct log_subject){.pool = store->settings.name},
+                        "pool '%s' of %s made", store->settings.name, size.text);
 }
 
 static int daemon_open_stores(struct daemon *daemon) {
@@ -109,7 +118,7 @@ static void daemon_ready(void) {
         size_t count = ready_daemon->store_count;
         const char *noun = count == 1 ? "pool" : "pools";
         const char *path = ready_daemon->listener.path;
-        log_info("ready: serving %zu %s on %s", count, noun, path);
+        log_event(LOG_EVENT_READY, NULL, "ready: serving %zu %s on %s", count, noun, path);
         sd_notifyf(0, "READY=1\nSTATUS=Serving %zu %s on %s", count, noun, path);
         if (stop_requested()) /* one that came before the server's own handlers */
                 kill(getpid(), SIGTERM);
@@ -162,6 +171,6 @@ int main(int argc, char **argv) {
         int error = daemon_run(&daemon);
         settings_deinit(&daemon.settings);
         if (error == -ECANCELED)
-                log_notice("stopped before it was ready");
+                log_event(LOG_EVENT_STOPPED_EARLY, NULL, "stopped before it was ready");
         return error && error != -ECANCELED ? EXIT_FAILED : EXIT_DONE;
 }

@@ -49,8 +49,9 @@ static void orphan_close(struct orphan *orphan) {
 
 static void orphan_end(struct orphan *orphan, const char *ending) {
         if (session_adopt(orphan->worker, orphan->served, &orphan->info, ending) != 0)
-                log_error("out of memory: what session %" PRIu32
-                          " holds is returned at the next start",
+                log_event(LOG_EVENT_FAILURE, &(struct log_subject){.client = orphan->info.session},
+                        "out of memory: what session %" PRIu32
+                        " holds is returned at the next start",
                         orphan->info.session);
         orphan_close(orphan);
 }
@@ -146,8 +147,14 @@ static int orphan_judge(
         if (error == -ESRCH)
                 return session_adopt(worker, served, info, "died while no daemon ran");
         if (error)
-                log_warning("cannot watch pid %" PRIu32
-                            " (%s): what it holds in pool %s stays held unless it comes back",
+                log_event(LOG_EVENT_CLIENT_UNWATCHED,
+                        &(struct log_subject){.pool = served->store->settings.name,
+                                .client = info->session,
+                                .has_process = true,
+                                .pid = identity->pid,
+                                .uid = identity->uid},
+                        "cannot watch pid %" PRIu32
+                        " (%s): what it holds in pool %s stays held unless it comes back",
                         identity->pid, strerror(-error), served->store->settings.name);
         error = orphan_keep(worker, served, info, pidfd);
         if (error && pidfd >= 0)

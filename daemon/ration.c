@@ -29,11 +29,11 @@ bool ration_take(struct ration *ration, uint64_t now_ns, uint64_t *left_out) {
 
 static void left_out_log(uint64_t left_out) {
         if (left_out > 0)
-                log_warning(
+                log_event(LOG_EVENT_WARNINGS_LEFT_OUT, NULL,
                         "%" PRIu64 " warnings about connections were left out: too many", left_out);
 }
 
-void ration_warning(const char *format, ...) {
+void ration_event(enum log_event event, const struct log_subject *about, const char *format, ...) {
         uint64_t left_out = 0;
         pthread_mutex_lock(&daemon_lock);
         bool may = ration_take(&daemon_ration, worker_clock_ns(), &left_out);
@@ -46,7 +46,7 @@ void ration_warning(const char *format, ...) {
         vsnprintf(text, sizeof(text), format, arguments);
         va_end(arguments);
         left_out_log(left_out);
-        log_warning("%s", text);
+        log_event(event, about, "%s", text);
 }
 
 void ration_end(void) {

@@ -5,6 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "log.h"
+#include <stdint.h>
+
 #define RATION_BURST 20u
 
 struct ration {
@@ -15,8 +18,12 @@ struct ration {
 /* True: one may be written now, and *left_out were not written since the last. Begins with zeroes. No lock. */
 bool ration_take(struct ration *ration, uint64_t now_ns, uint64_t *left_out);
 
-/* log_warning, rationed. Any thread. */
-void ration_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* log_event, rationed. Any thread. */
+void ration_event(enum log_event event, const struct log_subject *about, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+
+/* The same for what was refused to somebody. */
+#define ration_warning(...) ration_event(LOG_EVENT_REFUSED, NULL, __VA_ARGS__)
 
 /* Logs how many were left out and not told of yet, if any. */
 void ration_end(void);

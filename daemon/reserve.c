@@ -35,7 +35,8 @@ static void progress_log(const char *pool_name, uint64_t done_bytes, uint64_t le
         uint64_t before = done_bytes - min_u64(done_bytes, RESERVE_UNIT_BYTES);
         if (before / step == done_bytes / step)
                 return;
-        log_info("pool '%s': %s of %s reserved", pool_name, bytes_rounded(done_bytes).text,
+        log_event(LOG_EVENT_POOL_RESERVING, &(struct log_subject){.pool = pool_name},
+                "pool '%s': %s of %s reserved", pool_name, bytes_rounded(done_bytes).text,
                 bytes_rounded(length_bytes).text);
 }
 

@@ -118,8 +118,9 @@ static bool fits_into(const struct pool_settings *pool, uint64_t need_bytes,
         bool lazy_helps = pool->commit == COMMIT_EAGER &&
                           ledger_layout_of(pool->max_size_bytes, pool->page_bytes).fixed_bytes <=
                                   available_bytes;
-        log_error("pool '%s' (%s) needs %s more, and %s has %s; %s%s%s", pool->name, parts,
-                bytes_rounded(need_bytes).text, place, bytes_rounded(available_bytes).text, mend,
+        log_pool_error(pool->name, "pool '%s' (%s) needs %s more, and %s has %s; %s%s%s",
+                pool->name, parts, bytes_rounded(need_bytes).text, place,
+                bytes_rounded(available_bytes).text, mend,
                 smaller_helps ? ", or give a smaller --size" : "",
                 lazy_helps ? ", or use --commit lazy" : "");
         return false;

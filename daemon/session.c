@@ -136,8 +136,20 @@ void session_abandon(struct session *session) {
 static void session_log(const struct session *session, uint64_t took_ns) {
         if (session->said_goodbye && session->reclaimed.holds == 0)
                 return;
-        log_info("client %" PRIu32 " '%s' (pid %" PRIu32 ", uid %" PRIu32 ") %s: returned %" PRIu64
-                 " ranges, %" PRIu64 " bytes in %.3f ms",
+        const struct log_subject about = {
+                .pool = session->served->store->settings.name,
+                .client = session->id,
+                .client_name = session->name,
+                .has_process = true,
+                .pid = session->pid,
+                .uid = session->uid,
+                .has_holdings = true,
+                .ranges = session->reclaimed.holds,
+                .bytes = session->reclaimed.bytes,
+        };
+        log_event(LOG_EVENT_CLIENT_ENDED, &about,
+                "client %" PRIu32 " '%s' (pid %" PRIu32 ", uid %" PRIu32 ") %s: returned %" PRIu64
+                " ranges, %" PRIu64 " bytes in %.3f ms",
                 session->id, session->name, session->pid, session->uid, session->ending,
                 session->reclaimed.holds, session->reclaimed.bytes, (double)took_ns / 1e6);
 }

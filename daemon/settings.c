@@ -131,10 +131,11 @@ static int pools_resolve(
                 char fault[SOURCE_FAULT_BYTES];
                 if (!pool_figures_check(&pool->pool, fault, sizeof(fault))) {
                         if (pool->line)
-                                log_error("%s:%u: pool '%s': %s", config_path, pool->line,
-                                        pool->pool.name, fault);
+                                log_pool_error(pool->pool.name, "%s:%u: pool '%s': %s", config_path,
+                                        pool->line, pool->pool.name, fault);
                         else
-                                log_error("pool '%s': %s", pool->pool.name, fault);
+                                log_pool_error(
+                                        pool->pool.name, "pool '%s': %s", pool->pool.name, fault);
                         free(pools);
                         return -EINVAL;
                 }

@@ -183,7 +183,8 @@ static int store_start_pool(struct store *store) {
         if (!error)
                 error = pool_new(&store->ledger, &backing, &store->pool, fault, sizeof(fault));
         if (error == -EUCLEAN) {
-                log_error("pool '%s' is damaged: %s; throw its contents away with --reset",
+                log_pool_error(store->settings.name,
+                        "pool '%s' is damaged: %s; throw its contents away with --reset",
                         store->settings.name, fault);
                 return error;
         }
@@ -223,7 +224,8 @@ static void store_free(struct store *store) {
 int store_open(const struct pool_settings *settings, bool reset, struct store **out) {
         struct store *store = calloc(1, sizeof(*store));
         if (!store) {
-                log_error("pool '%s': out of memory; free some", settings->name);
+                log_pool_error(
+                        settings->name, "pool '%s': out of memory; free some", settings->name);
                 return -ENOMEM;
         }
         store->settings = *settings;

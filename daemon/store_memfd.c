@@ -39,9 +39,10 @@ static int shm_left_check(const struct store *store, bool reset) {
                 shm_unlink(segment);
                 shm_unlink(ledger);
         } else if (!error) {
-                log_error("pool '%s' was left in POSIX shared memory; take it over with --backing "
-                          "posix-shm, or "
-                          "throw its contents away with --reset",
+                log_pool_error(store->settings.name,
+                        "pool '%s' was left in POSIX shared memory; take it over with --backing "
+                        "posix-shm, or "
+                        "throw its contents away with --reset",
                         store->settings.name);
                 error = -EEXIST;
         }
@@ -57,8 +58,9 @@ static int memfd_passed(const struct store *store, const char *kind, int *fd) {
         fd_store_name(store->settings.name, kind, name);
         int error = fd_store_passed(name, fd);
         if (error == -EEXIST)
-                log_error("pool '%s': the service manager passes %s more than once; throw its "
-                          "contents away with --reset",
+                log_pool_error(store->settings.name,
+                        "pool '%s': the service manager passes %s more than once; throw its "
+                        "contents away with --reset",
                         store->settings.name, name);
         return error == -ENOENT ? 0 : error;
 }
@@ -66,8 +68,9 @@ static int memfd_passed(const struct store *store, const char *kind, int *fd) {
 static int memfd_check(const struct store *store, const char *kind, int fd) {
         if (memfd_object_is_ours(fd))
                 return 0;
-        log_error("pool '%s': the %s that the service manager passes is no sealed memfd of this "
-                  "user's; throw it away with --reset",
+        log_pool_error(store->settings.name,
+                "pool '%s': the %s that the service manager passes is no sealed memfd of this "
+                "user's; throw it away with --reset",
                 store->settings.name, kind);
         return -EPERM;
 }
@@ -83,8 +86,9 @@ static int memfd_segment_check(struct store *store) {
 }
 
 static int memfd_lone(const struct store *store, const char *there, const char *missing) {
-        log_error("pool '%s' has a %s but no %s among what the service manager passes; throw it "
-                  "away with --reset",
+        log_pool_error(store->settings.name,
+                "pool '%s' has a %s but no %s among what the service manager passes; throw it "
+                "away with --reset",
                 store->settings.name, there, missing);
         return -EUCLEAN;
 }
@@ -126,8 +130,10 @@ static int store_memfd_claim(struct store *store, bool reset) {
                 return store_refuse(store, "make its lock in /dev/shm", error);
         store->lock_made = true;
         if (store->settings.keep && !fd_store_exists())
-                log_warning("pool '%s' cannot be kept after a stop: a memfd ends with the daemon "
-                            "where no service manager keeps it; use posix-shm to keep it",
+                log_event(LOG_EVENT_POOL_NOT_KEPT,
+                        &(struct log_subject){.pool = store->settings.name},
+                        "pool '%s' cannot be kept after a stop: a memfd ends with the daemon "
+                        "where no service manager keeps it; use posix-shm to keep it",
                         store->settings.name);
         error = shm_left_check(store, reset);
         return error ? error : memfd_take_over(store, reset);
@@ -140,8 +146,10 @@ static int memfd_store(const struct store *store, const char *kind, int fd) {
         fd_store_name(store->settings.name, kind, name);
         int error = fd_store_exists() ? fd_store_put(name, fd) : -ENOTCONN;
         if (error && error != -ENOTCONN)
-                log_warning("pool '%s': the service manager does not take its %s (%s): it ends "
-                            "with the daemon",
+                log_event(LOG_EVENT_POOL_NOT_KEPT,
+                        &(struct log_subject){.pool = store->settings.name},
+                        "pool '%s': the service manager does not take its %s (%s): it ends "
+                        "with the daemon",
                         store->settings.name, kind, strerror(-error));
         return error;
 }

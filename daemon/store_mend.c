@@ -11,7 +11,7 @@
 /* A length that is not the segment's own: -errno if it cannot be put right. */
 static int length_mend(const struct store *store, uint64_t found_bytes) {
         uint64_t own_bytes = store->settings.max_size_bytes;
-        ration_warning(
+        ration_event(LOG_EVENT_SEGMENT_CHANGED, &(struct log_subject){.pool = store->settings.name},
                 "pool '%s': a client has changed the length of its segment from %s to %s; it "
                 "is put back, but bytes that were cut off are lost: keep such clients out, "
                 "or use backing = memfd",
@@ -25,8 +25,9 @@ static uint64_t reserved_bytes(const struct store *store, uint64_t pages) {
 }
 
 static int holes_mend(struct store *store, uint64_t pages, uint64_t missing_bytes) {
-        ration_warning("pool '%s': a client has punched holes of %s into its segment; memory is "
-                       "put behind them again, but the bytes that were there are lost",
+        ration_event(LOG_EVENT_SEGMENT_CHANGED, &(struct log_subject){.pool = store->settings.name},
+                "pool '%s': a client has punched holes of %s into its segment; memory is "
+                "put behind them again, but the bytes that were there are lost",
                 store->settings.name, bytes_whole(missing_bytes).text);
         return store->settings.commit == COMMIT_EAGER
                        ? reserve_range(store->segment_fd, 0, reserved_bytes(store, pages), NULL)
@@ -45,7 +46,9 @@ void store_mend_segment(struct store *store, uint64_t pages) {
         if (!error && there < wanted)
                 error = holes_mend(store, pages, wanted - there);
         if (error && error != -ECANCELED)
-                ration_warning("pool '%s': its segment cannot be made whole: %s; clients may fault "
-                               "there until it can be",
+                ration_event(LOG_EVENT_SEGMENT_CHANGED,
+                        &(struct log_subject){.pool = store->settings.name},
+                        "pool '%s': its segment cannot be made whole: %s; clients may fault "
+                        "there until it can be",
                         store->settings.name, strerror(-error));
 }

@@ -95,14 +95,15 @@ int store_refuse(const struct store *store, const char *step, int error) {
                 mend_access(text);
         else if (error != -EPERM || !mend_foreign(store, text))
                 mend = mend_find(store, error);
-        log_error(
-                "pool '%s': cannot %s: %s; %s", store->settings.name, step, strerror(-error), mend);
+        log_pool_error(store->settings.name, "pool '%s': cannot %s: %s; %s", store->settings.name,
+                step, strerror(-error), mend);
         return error;
 }
 
 int store_refuse_busy(const struct store *store, int fd) {
         char holder[LOCK_HOLDER_TEXT];
-        log_error("pool '%s' is served by %s; stop that one, or give another --pool",
+        log_pool_error(store->settings.name,
+                "pool '%s' is served by %s; stop that one, or give another --pool",
                 store->settings.name, lock_describe_holder(fd, holder));
         return -EBUSY;
 }

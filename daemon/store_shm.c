@@ -50,8 +50,9 @@ static int memfd_left_check(const struct store *store, bool reset) {
                 fd_store_discard_pool(store->settings.name);
                 return 0;
         }
-        log_error("pool '%s' was left in memfds that the service manager keeps; take it over with "
-                  "--backing memfd, or throw its contents away with --reset",
+        log_pool_error(store->settings.name,
+                "pool '%s' was left in memfds that the service manager keeps; take it over with "
+                "--backing memfd, or throw its contents away with --reset",
                 store->settings.name);
         return -EEXIST;
 }
@@ -91,8 +92,9 @@ static int segment_check(struct store *store) {
         segment_name(store, name);
         int error = segment_open_existing(store);
         if (error == -ENOENT) {
-                log_error("pool '%s' has a ledger but no segment, /dev/shm%s; throw the ledger "
-                          "away with --reset",
+                log_pool_error(store->settings.name,
+                        "pool '%s' has a ledger but no segment, /dev/shm%s; throw the ledger "
+                        "away with --reset",
                         store->settings.name, name);
                 return -EUCLEAN;
         }
@@ -124,8 +126,9 @@ static int orphan_check(const struct store *store) {
                 return store_refuse(store, "look for its segment", error);
         if (!error)
                 close(fd);
-        log_error("pool '%s' has a segment, /dev/shm%s, but no ledger; throw the segment away with "
-                  "--reset",
+        log_pool_error(store->settings.name,
+                "pool '%s' has a segment, /dev/shm%s, but no ledger; throw the segment away with "
+                "--reset",
                 store->settings.name, name);
         return -EUCLEAN;
 }

@@ -27,10 +27,11 @@ static int geometry_check(struct store *store) {
                 store->settings.size_bytes = size_bytes;
                 return 0;
         }
-        log_error("pool '%s' exists with --size %s --max-size %s --page-size %s, and --size %s "
-                  "--max-size %s "
-                  "--page-size %s is asked for; ask for the old figures, or throw its contents "
-                  "away with --reset",
+        log_pool_error(store->settings.name,
+                "pool '%s' exists with --size %s --max-size %s --page-size %s, and --size %s "
+                "--max-size %s "
+                "--page-size %s is asked for; ask for the old figures, or throw its contents "
+                "away with --reset",
                 asked->name, bytes_exact(size_bytes).text, bytes_exact(max_bytes).text,
                 bytes_exact(page_bytes).text, bytes_exact(asked->size_bytes).text,
                 bytes_exact(asked->max_size_bytes).text, bytes_exact(asked->page_bytes).text);
@@ -62,7 +63,8 @@ int store_examine_ledger(struct store *store, bool *finished) {
                 error = -EUCLEAN;
         }
         if (error) {
-                log_error("pool '%s' is damaged: %s; throw its contents away with --reset",
+                log_pool_error(store->settings.name,
+                        "pool '%s' is damaged: %s; throw its contents away with --reset",
                         store->settings.name, fault);
                 return error;
         }
@@ -74,8 +76,9 @@ int store_check_segment(const struct store *store) {
         uint64_t length = store_object_length(store->segment_fd);
         if (length == store->settings.max_size_bytes)
                 return 0;
-        log_error("pool '%s' has a segment of %s where its ledger says %s; throw its contents away "
-                  "with --reset",
+        log_pool_error(store->settings.name,
+                "pool '%s' has a segment of %s where its ledger says %s; throw its contents away "
+                "with --reset",
                 store->settings.name, bytes_exact(length).text,
                 bytes_exact(store->settings.max_size_bytes).text);
         return -EUCLEAN;

@@ -87,8 +87,8 @@ static void worker_welcome(struct worker *worker, struct arrival *arrival) {
                 free(arrival);
                 return;
         }
-        ration_warning(
-                "cannot serve a connection of pid %u: %s", arrival->peer.pid, uv_strerror(error));
+        ration_event(LOG_EVENT_CONNECTION_REFUSED, NULL, "cannot serve a connection of pid %u: %s",
+                arrival->peer.pid, uv_strerror(error));
         arrival_drop(arrival);
         worker_lost_connection(worker);
 }

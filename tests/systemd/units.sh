@@ -144,6 +144,21 @@ stage kill -KILL "$pid"
 await 0 held_bytes
 expect "restarts" 3 "$(figure restarts)"
 
+say "the journal has all of that, with fields, and explains it"
+journal() { # FIELD=VALUE... : how many entries match
+  stage journalctl --quiet --output cat _SYSTEMD_UNIT=buddyd.service "$@" | wc -l
+}
+expect "entries of the pool's first daemon" 1 "$(journal MESSAGE_ID=14edeb2212ac4d948a677642c1132e93 PRIORITY=5)"
+expect "take-overs" 3 "$(journal MESSAGE_ID=2f5575620b8c404691ff80482d3c0180 BUDDYD_POOL=default)"
+expect "returns of the client" 2 "$(journal MESSAGE_ID=ae1ff566c89644eb97d9c390724e361d BUDDYD_CLIENT_NAME=stranger)"
+expect "its end" 1 "$(journal MESSAGE_ID=eb66f716598e438ea8040a650c465471 "BUDDYD_UID=$nobody" "BUDDYD_PID=$guest_pid" \
+  BUDDYD_RANGES=1 BUDDYD_BYTES=65536)"
+expect "entries without an id" "$(journal)" \
+  "$(stage journalctl --quiet --output json _SYSTEMD_UNIT=buddyd.service | grep -c '"MESSAGE_ID":')"
+stage journalctl --update-catalog
+stage journalctl --catalog --output short MESSAGE_ID=eb66f716598e438ea8040a650c465471 |
+  grep -q 'returned for it: 1 ranges, 65536 bytes' || fail "the catalog does not explain a client's end"
+
 say "several pools: an instance with a socket and a configuration of its own, in POSIX shared memory"
 stage systemctl start buddyd@second.socket
 second="--socket /run/buddyd/second.sock --pool second"
