@@ -53,6 +53,32 @@ uint64_t bitmap_find(const struct bitmap *bitmap, uint64_t from) {
         return BITMAP_NONE;
 }
 
+/* The bits of a word that are from first on and before end. */
+static uint64_t word_part(
+        const struct bitmap *bitmap, uint64_t index, uint64_t first, uint64_t end) {
+        uint64_t word = bitmap_word(bitmap, 0, index);
+        if (index == first / BITMAP_WORD_BITS)
+                word &= UINT64_MAX << first % BITMAP_WORD_BITS;
+        if (index == end / BITMAP_WORD_BITS)
+                word &= bitmap_word_bit(end) - 1;
+        return word;
+}
+
+uint64_t bitmap_count(const struct bitmap *bitmap, uint64_t first, uint64_t end) {
+        uint64_t count = 0;
+        uint64_t index = first / BITMAP_WORD_BITS;
+        while (index * BITMAP_WORD_BITS < end) {
+                bool summarised = bitmap->level_count > 1 && index % BITMAP_WORD_BITS == 0;
+                if (summarised && bitmap_word(bitmap, 1, index / BITMAP_WORD_BITS) == 0) {
+                        index += BITMAP_WORD_BITS;
+                        continue;
+                }
+                count += (unsigned)__builtin_popcountll(word_part(bitmap, index, first, end));
+                index++;
+        }
+        return count;
+}
+
 /* Whether the level above says which of the word_count words of a level are not zero. */
 static bool level_summarised(const struct bitmap *bitmap, unsigned level, uint64_t word_count) {
         for (uint64_t i = 0; i < word_count; i++) {

@@ -27,6 +27,9 @@ void bitmap_init(struct bitmap *bitmap, uint64_t bit_count, void *memory);
 /* First set bit at or after from, or BITMAP_NONE. */
 uint64_t bitmap_find(const struct bitmap *bitmap, uint64_t from);
 
+/* Number of set bits from bit first on and before bit end (at most bit_count). Empty words are passed over 64 at a time. */
+uint64_t bitmap_count(const struct bitmap *bitmap, uint64_t first, uint64_t end);
+
 /* Whether every summary bit agrees with the word below it and no bit at or above bit_count is set. */
 bool bitmap_consistent(const struct bitmap *bitmap);
 

@@ -96,6 +96,11 @@ void buddy_totals(struct buddy *buddy, struct buddy_totals *out);
 /* True if the whole block is free (as itself or inside a larger free block). */
 bool buddy_is_free(struct buddy *buddy, uint32_t page, unsigned order);
 
+/* How many pages of each of count cells are free: cell i is the pages from bounds[i] on and before bounds[i + 1], at most
+ * pages_max. One instant; holds every order's lock, so the caller keeps the cells to some 2^15 pages in all. */
+void buddy_count_free(
+        struct buddy *buddy, const uint64_t *bounds, size_t count, uint64_t *free_pages);
+
 /* Visits every free block in ascending page order within each order; holds every order's lock
  * during the walk, so the visitor must not call the allocator. */
 typedef void buddy_visit(void *context, uint32_t page, unsigned order);

@@ -33,6 +33,39 @@ bool buddy_is_free(struct buddy *buddy, uint32_t page, unsigned order) {
         return is_free;
 }
 
+/* Pages of a block that are from first on and before end. */
+static uint64_t block_overlap(unsigned order, uint64_t block, uint64_t first, uint64_t end) {
+        uint64_t begins = block << order, ends = (block + 1) << order;
+        return (ends < end ? ends : end) - (begins > first ? begins : first);
+}
+
+/* Free pages of one order from first on and before end: only the blocks at both ends can stick out. */
+static uint64_t order_free_pages_locked(
+        const struct buddy *buddy, unsigned order, uint64_t first, uint64_t end) {
+        uint64_t low = first >> order, high = (end - 1) >> order;
+        uint64_t pages = 0;
+        if (order_has(buddy, order, low))
+                pages += block_overlap(order, low, first, end);
+        if (high > low && order_has(buddy, order, high))
+                pages += block_overlap(order, high, first, end);
+        if (high > low + 1)
+                pages += bitmap_count(&buddy->orders[order].free, low + 1, high) << order;
+        return pages;
+}
+
+void buddy_count_free(
+        struct buddy *buddy, const uint64_t *bounds, size_t count, uint64_t *free_pages) {
+        order_lock_all(buddy);
+        for (size_t i = 0; i < count; i++) {
+                free_pages[i] = 0;
+                for (unsigned order = 0; bounds[i] < bounds[i + 1] && order < buddy->order_count;
+                        order++)
+                        free_pages[i] +=
+                                order_free_pages_locked(buddy, order, bounds[i], bounds[i + 1]);
+        }
+        order_unlock_all(buddy);
+}
+
 void buddy_dump(struct buddy *buddy, buddy_visit *visit, void *context) {
         order_lock_all(buddy);
         for (unsigned order = 0; order < buddy->order_count; order++) {

@@ -203,6 +203,30 @@ struct pool_hold {
 size_t pool_list_holds(
         struct pool *pool, uint32_t session, uint32_t *cursor, struct pool_hold *out, size_t max);
 
+/* The pool as cells of cell_pages pages each, from page first on; the last ones may lie at or beyond the pool's end. */
+struct pool_map_cells {
+        uint64_t first, cell_pages;
+        size_t count; /* first + count * cell_pages does not overflow */
+};
+
+/* So much of a cell is a session's; 0: a key's, of what no session holds. */
+struct pool_map_share {
+        uint32_t cell, session;
+        uint64_t pages;
+};
+
+/* Adds to granted[cell] the pages that are granted, from page *cursor on, and moves *cursor behind what it looked at. A call looks at
+ * 2^22 pages at most, and holds the order locks for 2^15 of them at a time: those are as at one instant. True: that was the
+ * end of the cells or of the pool. */
+bool pool_map_granted(
+        struct pool *pool, const struct pool_map_cells *cells, uint64_t *cursor, uint64_t *granted);
+
+/* The same from the ledger, with whose it is: who owns a block, else one of those who attached to it. A call reads 2^17 words at
+ * most, and less if *count, of room for max (2 at least), is reached first. A cell's shares may come in several parts, by one session
+ * more than once over several calls. */
+bool pool_map_shares(struct pool *pool, const struct pool_map_cells *cells, uint64_t *cursor,
+        struct pool_map_share *shares, size_t max, size_t *count);
+
 /* What the walk looked at. */
 struct pool_check_report {
         uint64_t pages, chunks, records, live_blocks, holds, keys, sessions, free_blocks;

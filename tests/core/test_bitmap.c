@@ -108,3 +108,21 @@ Test(bitmap, agrees_with_an_array_of_flags, .fini = give_back) {
                         cr_assert(bitmap_consistent(&bitmap));
         }
 }
+
+Test(bitmap, counts_as_bit_by_bit, .fini = give_back) {
+        const uint64_t bits = 64 * 64 * 3 + 17;
+        static const uint64_t edges[] = {
+                0, 1, 63, 64, 65, 4095, 4096, 4097, 8191, 8192, 12288, 12305};
+        const size_t count = sizeof edges / sizeof *edges;
+        lay_out(bits);
+        for (uint64_t bit = 5; bit < bits; bit += bit < 4096 ? 3 : 777)
+                bitmap_set(&bitmap, bit);
+        for (size_t i = 0; i < count; i++)
+                for (size_t k = i; k < count; k++) {
+                        uint64_t expected = 0;
+                        for (uint64_t bit = edges[i]; bit < edges[k]; bit++)
+                                expected += bitmap_test(&bitmap, bit);
+                        cr_expect_eq(bitmap_count(&bitmap, edges[i], edges[k]), expected,
+                                "from %lu before %lu", edges[i], edges[k]);
+                }
+}
