@@ -277,6 +277,7 @@ struct buddyclient_stats {
         uint32_t reserved;
         struct buddyclient_order orders[64];
         uint64_t orphans; /* sessions of an earlier daemon whose clients have not come back yet */
+        uint64_t oldest_waiter_ms; /* for how long the one that waits longest has */
 };
 
 /* Asks the daemon. A caller built against an older header gets the fields that it knows.

@@ -61,6 +61,7 @@ static void copy_stats(const struct reply_stats *from, struct buddyclient_stats 
                 COPY(quota_refusals_total),
                 COPY(reclaimed_bytes_total),
                 COPY(orphans),
+                COPY(oldest_waiter_ms),
 #undef COPY
                 .alloc_us = copy_latency(&from->alloc),
                 .free_us = copy_latency(&from->free),

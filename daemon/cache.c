@@ -406,6 +406,22 @@ void cache_give(struct served_pool *served, uint32_t session, uint32_t peer, str
 
 /* ---- Counting ---- */
 
+void cache_each(struct served_pool *served, uint32_t session,
+        void (*found)(void *context, struct block block), void *context) {
+        struct presence *presence = &served->presence[session];
+        cache_find(served, session);
+        spinlock_lock(&presence->cache_lock);
+        const struct cache_area *area = presence->cache;
+        for (unsigned order = 0; area && order < CACHE_ORDERS; order++)
+                for (unsigned i = 0; i < slots_used(area, order); i++) {
+                        uint64_t value = atomic_load(&area->slots[order][cache_slot_index(i)]);
+                        struct block block = slot_block(value, order);
+                        if (value != 0 && block_is_sessions(served, session, block))
+                                found(context, block);
+                }
+        spinlock_unlock(&presence->cache_lock);
+}
+
 void cache_count(struct served_pool *served, uint32_t session, struct cache_figures *out) {
         struct presence *presence = &served->presence[session];
         *out = (struct cache_figures){0};

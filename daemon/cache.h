@@ -51,9 +51,12 @@ bool cache_share(struct served_pool *served, struct block block, uint64_t name);
 /* A block is about to be the peer's: the name by which others know it goes along. */
 void cache_give(struct served_pool *served, uint32_t session, uint32_t peer, struct block block);
 
-/* What is in a session's slots and its own by the ledger, bytes; and how often a range was taken out of one. */
+/* What is in a session's slots and its own by the ledger, bytes; and how often a range was taken out of one. cache_each visits the
+ * blocks, under the session's cache_lock; what a client wrote into several slots comes as often. */
 struct cache_figures {
         uint64_t bytes, hits;
 };
 void cache_count(struct served_pool *served, uint32_t session, struct cache_figures *out);
+void cache_each(struct served_pool *served, uint32_t session,
+        void (*found)(void *context, struct block block), void *context);
 void cache_count_all(struct served_pool *served, struct cache_figures *sum);

@@ -28,6 +28,7 @@ static const struct dispatch_row dispatch_rows[REQUEST_KIND_END] = {
         [REQUEST_CLIENTS] = {"clients", NEEDS_POOL, handle_clients},
         [REQUEST_HOLDS] = {"holds", NEEDS_POOL, handle_holds},
         [REQUEST_CHECK] = {"check", NEEDS_POOL, handle_check},
+        [REQUEST_MAP] = {"map", NEEDS_POOL, handle_map},
         [REQUEST_HOLD] = {"hold", NEEDS_POOL, handle_hold},
         [REQUEST_CACHE] = {"cache", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE, handle_cache},
         [REQUEST_UNCACHE] = {"uncache", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE, handle_uncache},

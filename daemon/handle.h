@@ -16,6 +16,8 @@ request_handler handle_attach, handle_give, handle_lookup, handle_publish, handl
         handle_find;
 /* handle_looking.c */
 request_handler handle_stats, handle_clients, handle_holds, handle_check;
+/* handle_map.c */
+request_handler handle_map;
 /* handle_cache.c */
 request_handler handle_cache, handle_uncache;
 /* handle_operator.c */

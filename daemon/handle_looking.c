@@ -37,6 +37,7 @@ static void stats_sizes(
         stats->resident_bytes = store_resident_bytes(served->store);
         stats->clients = served->clients;
         stats->waiters = waiters_count(&served->waiters);
+        stats->oldest_waiter_ms = waiters_oldest_ms(&served->waiters);
         stats->orphans = served->orphans;
         stats->restarts = served->store->restarts;
 }

@@ -183,6 +183,23 @@ bool waiters_withdraw(struct waiters *waiters, struct waiter *waiter, unsigned *
         return settled;
 }
 
+uint64_t waiters_oldest_ms(struct waiters *waiters) {
+        if (waiters_count(waiters) == 0)
+                return 0;
+        pthread_mutex_lock(&waiters->lock);
+        uint64_t now = clock_ms(), oldest = now;
+        for (struct link *at = waiters->lines.next; at != &waiters->lines; at = at->next) {
+                struct waiter_line *line = LINK_OWNER(at, struct waiter_line, in_lines);
+                if (!link_used(&line->waiters))
+                        continue;
+                struct waiter *head = LINK_OWNER(line->waiters.next, struct waiter, in_line);
+                if (head->since_ms < oldest)
+                        oldest = head->since_ms;
+        }
+        pthread_mutex_unlock(&waiters->lock);
+        return now - oldest;
+}
+
 void waiters_serve_now(struct waiters *waiters) {
         pthread_mutex_lock(&waiters->lock);
         waiters_serve_locked(waiters, NULL);

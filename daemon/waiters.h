@@ -56,6 +56,9 @@ int waiters_enter(struct waiters *waiters, struct waiter *waiter, uint32_t uid);
  * uid were in line before it, WAITERS_AHEAD_MAX at most. */
 bool waiters_withdraw(struct waiters *waiters, struct waiter *waiter, unsigned *ahead);
 
+/* For how long the one that waits longest has, with what it waited before it came here. 0: nobody waits. */
+uint64_t waiters_oldest_ms(struct waiters *waiters);
+
 /* Serves whom it can; to be called after memory was returned. */
 void waiters_serve_now(struct waiters *waiters);
 

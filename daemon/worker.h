@@ -43,6 +43,10 @@ struct worker_scratch {
         struct reply_order reply_orders[ORDER_COUNT];
         struct pool_check_report report;
         struct statistics statistics;
+        struct pool_map_share shares[MESSAGE_CELLS_MAX];
+        uint32_t share_cells[MESSAGE_CELLS_MAX], share_sessions[MESSAGE_CELLS_MAX];
+        uint64_t share_bytes[MESSAGE_CELLS_MAX];
+        uint64_t cell_granted[MESSAGE_CELLS_MAX], cell_cached[MESSAGE_CELLS_MAX];
 };
 
 /* What other threads hand to a worker. */

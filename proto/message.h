@@ -20,6 +20,7 @@
 #define MESSAGE_NAME_MAX        255u /* bytes of a name or key, without the terminator */
 #define MESSAGE_TEXT_MAX        1023u /* bytes of a detail or fault; longer ones are cut when encoded */
 #define MESSAGE_ENTRIES_MAX     1024u /* clients or holds in one reply; so many always fit */
+#define MESSAGE_CELLS_MAX       4096u /* of one map, and shares in one reply to it */
 #define MESSAGE_DESCRIPTORS_MAX 8u
 #define MESSAGE_FIELDS_MAX      16000u /* fields in one body, nested ones too; a packed array is one */
 /* An arena of this size decodes every message that is within its cap, if it was reset before. Address space: only
@@ -47,14 +48,15 @@
         X(HOLD, hold, 17)                                                                          \
         X(UNHOLD, unhold, 18)                                                                      \
         X(CACHE, cache, 19)                                                                        \
-        X(UNCACHE, uncache, 20)
+        X(UNCACHE, uncache, 20)                                                                    \
+        X(MAP, map, 26)
 
 enum request_kind {
         REQUEST_NONE = 0, /* unknown to this version: refused, not fatal */
 #define X(name, field, number) REQUEST_##name = number,
         REQUEST_LIST(X)
 #undef X
-                REQUEST_KIND_END = 21,
+                REQUEST_KIND_END = 27,
 };
 
 /* "HELLO" … for logs and statistics; "unknown" for anything else. */
@@ -149,6 +151,13 @@ struct request_uncache {
         uint32_t keep; /* slots, from the first on */
 };
 
+struct request_map {
+        uint64_t offset, cell_bytes; /* multiples of the page size */
+        uint32_t cells;              /* 1 … MESSAGE_CELLS_MAX */
+        bool by_client;
+        uint64_t cursor; /* 0 to begin, then what the last reply said */
+};
+
 struct request {
         uint64_t id; /* the client's choice; the reply bears it */
         enum request_kind kind;
@@ -164,6 +173,7 @@ struct request {
                 struct request_hold hold;
                 struct request_unhold unhold;
                 struct request_uncache uncache;
+                struct request_map map;
                 /* ping, goodbye, stats, check, cache: no body */
         };
 };
@@ -178,7 +188,8 @@ struct request {
         X(CLIENTS, clients, 8)                                                                     \
         X(HOLDS, holds, 9)                                                                         \
         X(CHECK, check, 10)                                                                        \
-        X(RANGE, range, 11)
+        X(RANGE, range, 11)                                                                        \
+        X(MAP, map, 14)
 
 enum reply_kind {
         REPLY_NONE = 0,
@@ -243,6 +254,7 @@ struct reply_stats {
         uint64_t requested_bytes_total, granted_bytes_total;
         uint64_t no_space_total, quota_refusals_total, reclaimed_bytes_total;
         uint64_t orphans; /* sessions of an earlier daemon whose clients have not come back yet */
+        uint64_t oldest_waiter_ms;
         struct reply_latency alloc, free;
         const struct reply_order *orders;
         size_t order_count;
@@ -277,6 +289,22 @@ struct reply_holds {
         uint64_t next_cursor;
 };
 
+/* Bytes to be added up, cell by cell, over all replies to one map. */
+struct reply_map {
+        uint64_t size_bytes;  /* of the pool */
+        uint64_t next_cursor; /* 0: that was all */
+        uint32_t first;       /* cell that granted[0] is of */
+        const uint64_t *granted;
+        size_t granted_count;
+        const uint64_t *cached; /* from cell 0 on; in the first reply alone */
+        size_t cached_count;
+        const uint32_t
+                *share_cells; /* by client: of this cell, this session (0: a key) has so much */
+        const uint32_t *share_sessions;
+        const uint64_t *share_bytes;
+        size_t share_count;
+};
+
 struct reply_check {
         uint64_t pages, chunks, records, live_blocks, holds, keys, sessions, free_blocks;
         uint64_t microseconds;
@@ -296,6 +324,7 @@ struct reply {
                 struct reply_holds holds;
                 struct reply_check check;
                 struct message_range range;
+                struct reply_map map;
                 /* done: no body */
         };
 };

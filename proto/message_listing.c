@@ -63,7 +63,8 @@ static int orders_from_wire(
         X(no_space_total)                                                                          \
         X(quota_refusals_total)                                                                    \
         X(reclaimed_bytes_total)                                                                   \
-        X(orphans)
+        X(orphans)                                                                                 \
+        X(oldest_waiter_ms)
 
 int stats_from_wire(
         struct body_memory *memory, const Buddyd__Stats *wire, struct reply_stats *out) {

@@ -18,7 +18,7 @@
 REPLY_LIST(X)
 #undef X
 
-#define REPLY_KIND_END (REPLY_RANGE + 1)
+#define REPLY_KIND_END (REPLY_MAP + 1)
 
 /* A body, or a piece of one, on its way to the wire; points into the reply and into itself. */
 union reply_body {
@@ -31,6 +31,7 @@ union reply_body {
         struct stats_body stats;
         Buddyd__Check check;
         Buddyd__Range range;
+        Buddyd__Cells map;
         struct clients_body clients;
         struct holds_body holds;
 };
@@ -223,6 +224,52 @@ static int range_write(const struct reply *reply, size_t first, union reply_body
         return 0;
 }
 
+static int map_read(struct body_memory *memory, const ProtobufCMessage *body, struct reply *out) {
+        (void)memory;
+        const Buddyd__Cells *wire = (const Buddyd__Cells *)body;
+        if (wire->n_granted > MESSAGE_CELLS_MAX || wire->n_cached > MESSAGE_CELLS_MAX ||
+                wire->n_share_cells > MESSAGE_CELLS_MAX ||
+                wire->n_share_cells != wire->n_share_sessions ||
+                wire->n_share_cells != wire->n_share_bytes)
+                return -EBADMSG;
+        out->map = (struct reply_map){
+                .size_bytes = wire->size_bytes,
+                .next_cursor = wire->next_cursor,
+                .first = wire->first,
+                .granted = wire->granted,
+                .granted_count = wire->n_granted,
+                .cached = wire->cached,
+                .cached_count = wire->n_cached,
+                .share_cells = wire->share_cells,
+                .share_sessions = wire->share_sessions,
+                .share_bytes = wire->share_bytes,
+                .share_count = wire->n_share_cells,
+        };
+        return 0;
+}
+
+static int map_write(const struct reply *reply, size_t first, union reply_body *out) {
+        (void)first;
+        const struct reply_map *map = &reply->map;
+        Buddyd__Cells *wire = &out->map;
+        if (map->granted_count > MESSAGE_CELLS_MAX || map->cached_count > MESSAGE_CELLS_MAX ||
+                map->share_count > MESSAGE_CELLS_MAX)
+                return -EMSGSIZE;
+        *wire = (Buddyd__Cells)BUDDYD__CELLS__INIT;
+        wire->size_bytes = map->size_bytes;
+        wire->next_cursor = map->next_cursor;
+        wire->first = map->first;
+        wire->n_granted = map->granted_count;
+        wire->granted = (uint64_t *)(uintptr_t)map->granted;
+        wire->n_cached = map->cached_count;
+        wire->cached = (uint64_t *)(uintptr_t)map->cached;
+        wire->n_share_cells = wire->n_share_sessions = wire->n_share_bytes = map->share_count;
+        wire->share_cells = (uint32_t *)(uintptr_t)map->share_cells;
+        wire->share_sessions = (uint32_t *)(uintptr_t)map->share_sessions;
+        wire->share_bytes = (uint64_t *)(uintptr_t)map->share_bytes;
+        return 0;
+}
+
 static const struct reply_row rows[REPLY_KIND_END] = {
         [REPLY_REFUSED] = {&buddyd__refused__descriptor, refused_read, refused_write},
         [REPLY_DONE] = {&buddyd__empty__descriptor, done_read, done_write},
@@ -234,6 +281,7 @@ static const struct reply_row rows[REPLY_KIND_END] = {
         [REPLY_HOLDS] = {&buddyd__holds__descriptor, holds_read, holds_write},
         [REPLY_CHECK] = {&buddyd__check__descriptor, check_read, check_write},
         [REPLY_RANGE] = {&buddyd__range__descriptor, range_read, range_write},
+        [REPLY_MAP] = {&buddyd__cells__descriptor, map_read, map_write},
 };
 
 static const struct reply_row *row_of(unsigned kind) {

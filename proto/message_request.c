@@ -31,6 +31,7 @@ union request_body {
         Buddyd__Hold hold;
         Buddyd__Unhold unhold;
         Buddyd__Uncache uncache;
+        Buddyd__Map map;
 };
 
 struct request_row {
@@ -258,6 +259,29 @@ static int uncache_write(const struct request *request, union request_body *out)
         return 0;
 }
 
+static int map_read(struct body_memory *memory, const ProtobufCMessage *body, struct request *out) {
+        (void)memory;
+        const Buddyd__Map *wire = (const Buddyd__Map *)body;
+        out->map = (struct request_map){
+                .offset = wire->offset,
+                .cell_bytes = wire->cell_bytes,
+                .cells = wire->cells,
+                .by_client = wire->by_client,
+                .cursor = wire->cursor,
+        };
+        return 0;
+}
+
+static int map_write(const struct request *request, union request_body *out) {
+        out->map = (Buddyd__Map)BUDDYD__MAP__INIT;
+        out->map.offset = request->map.offset;
+        out->map.cell_bytes = request->map.cell_bytes;
+        out->map.cells = request->map.cells;
+        out->map.by_client = request->map.by_client;
+        out->map.cursor = request->map.cursor;
+        return 0;
+}
+
 static const struct request_row rows[REQUEST_KIND_END] = {
         [REQUEST_HELLO] = {"HELLO", &buddyd__hello__descriptor, hello_read, hello_write},
         [REQUEST_ALLOC] = {"ALLOC", &buddyd__alloc__descriptor, alloc_read, alloc_write},
@@ -278,6 +302,7 @@ static const struct request_row rows[REQUEST_KIND_END] = {
         [REQUEST_UNHOLD] = {"UNHOLD", &buddyd__unhold__descriptor, unhold_read, unhold_write},
         [REQUEST_CACHE] = {"CACHE", &buddyd__empty__descriptor, empty_read, empty_write},
         [REQUEST_UNCACHE] = {"UNCACHE", &buddyd__uncache__descriptor, uncache_read, uncache_write},
+        [REQUEST_MAP] = {"MAP", &buddyd__map__descriptor, map_read, map_write},
 };
 
 static const struct request_row *row_of(unsigned kind) {

@@ -382,6 +382,7 @@ static void sends_statistics(int fd) {
                                 .held_bytes = 11,
                                 .reclaimed_bytes_total = 12,
                                 .orphans = 13,
+                                .oldest_waiter_ms = 14,
                                 .alloc = {1, 2, 3, 4},
                                 .orders = orders,
                                 .order_count = MESSAGE_ORDERS_MAX,
@@ -405,6 +406,7 @@ Test(channel, statistics_fit_their_struct) {
         cr_assert_eq(stats.held_bytes, 11);
         cr_assert_eq(stats.reclaimed_bytes_total, 12);
         cr_assert_eq(stats.orphans, 13);
+        cr_assert_eq(stats.oldest_waiter_ms, 14);
         cr_assert_eq(stats.alloc_us.max, 4);
         cr_assert_eq(stats.order_count, 64);
         cr_assert_eq(stats.orders[63].free_blocks, 163);

@@ -8,6 +8,10 @@ static const struct dispatch_asker observer = {true, false, false};
 static const struct dispatch_asker reader = {true, true, true};
 static const struct dispatch_asker client = {true, true, false};
 
+#define X(upper, lower, number) number,
+static const unsigned kinds[] = {REQUEST_LIST(X)};
+#undef X
+
 static enum status admit(unsigned kind, struct dispatch_asker asker) {
         const char *reason = NULL;
         enum status status = dispatch_admit(dispatch_find(kind), asker, &reason);
@@ -31,7 +35,8 @@ Test(dispatch, other_numbers_have_none) {
 }
 
 Test(dispatch, before_hello_there_is_hello_and_ping) {
-        for (unsigned kind = REQUEST_HELLO; kind < REQUEST_KIND_END; kind++) {
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+                unsigned kind = kinds[i];
                 bool served = kind == REQUEST_HELLO || kind == REQUEST_PING;
                 cr_expect_eq(
                         admit(kind, stranger), served ? STATUS_OK : STATUS_PROTOCOL, "%u", kind);
@@ -44,8 +49,9 @@ Test(dispatch, hello_comes_once) {
 }
 
 Test(dispatch, a_client_may_ask_everything_else) {
-        for (unsigned kind = REQUEST_ALLOC; kind < REQUEST_KIND_END; kind++)
-                cr_expect_eq(admit(kind, client), STATUS_OK, "%u", kind);
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+                if (kinds[i] != REQUEST_HELLO)
+                        cr_expect_eq(admit(kinds[i], client), STATUS_OK, "%u", kinds[i]);
 }
 
 Test(dispatch, observers_hold_nothing) {
@@ -54,7 +60,8 @@ Test(dispatch, observers_hold_nothing) {
         for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
                 cr_expect_eq(admit(refused[i], observer), STATUS_DENIED, "%u", refused[i]);
         static const unsigned served[] = {REQUEST_PING, REQUEST_STATS, REQUEST_CLIENTS,
-                REQUEST_HOLDS, REQUEST_CHECK, REQUEST_HOLD, REQUEST_UNHOLD, REQUEST_GOODBYE};
+                REQUEST_HOLDS, REQUEST_CHECK, REQUEST_MAP, REQUEST_HOLD, REQUEST_UNHOLD,
+                REQUEST_GOODBYE};
         for (size_t i = 0; i < sizeof served / sizeof *served; i++)
                 cr_expect_eq(admit(served[i], observer), STATUS_OK, "%u", served[i]);
 }

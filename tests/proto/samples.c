@@ -81,6 +81,10 @@ static const struct request requests[] = {
         {.id = 20, .kind = REQUEST_UNHOLD, .unhold = {UINT64_MAX}},
         {.id = 21, .kind = REQUEST_CACHE},
         {.id = 22, .kind = REQUEST_UNCACHE, .uncache = {UINT32_MAX, 7}},
+        {.id = 26,
+                .kind = REQUEST_MAP,
+                .map = {UINT64_MAX, UINT64_MAX - 1, UINT32_MAX, true, UINT64_MAX - 2}},
+        {.id = 27, .kind = REQUEST_MAP},
 };
 
 static const struct reply replies[] = {
@@ -103,8 +107,8 @@ static const struct reply replies[] = {
         {.id = 8,
                 .kind = REPLY_STATS,
                 .stats = {"default", "posix-shm", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
-                        16, 17, 18, 19, 20, 21, {1.5, 2.5, 3.5, 1e300}, {0.0, -1.0, 1e-300, 4.0},
-                        orders, MESSAGE_ORDERS_MAX}},
+                        16, 17, 18, 19, 20, 21, 22, {1.5, 2.5, 3.5, 1e300},
+                        {0.0, -1.0, 1e-300, 4.0}, orders, MESSAGE_ORDERS_MAX}},
         {.id = 9, .kind = REPLY_STATS, .stats = {.pool = "", .backing = ""}},
         {.id = 10, .kind = REPLY_CLIENTS, .clients = {clients, 0, 0}},
         {.id = 11, .kind = REPLY_CLIENTS, .clients = {clients, 1, UINT64_MAX}},
@@ -117,6 +121,12 @@ static const struct reply replies[] = {
         {.id = 18, .kind = REPLY_CHECK, .check = {1, 2, 3, 4, 5, 6, 7, 8, 9, ""}},
         {.id = 19, .kind = REPLY_CHECK, .check = {.fault = "page 7 is free and held"}},
         {.id = 20, .kind = REPLY_RANGE, .range = {UINT64_MAX, 4096, UINT64_MAX - 1}},
+        {.id = 21,
+                .kind = REPLY_MAP,
+                .map = {UINT64_MAX, 7, UINT32_MAX, places, MESSAGE_CELLS_MAX, places + 1,
+                        MESSAGE_CELLS_MAX - 1, generations, generations + 1, places + 2,
+                        MESSAGE_CELLS_MAX - 2}},
+        {.id = 22, .kind = REPLY_MAP},
 };
 
 const struct request *sample_requests(size_t *count) {

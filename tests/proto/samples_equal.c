@@ -80,6 +80,10 @@ bool requests_equal(const struct request *a, const struct request *b) {
                 return a->hold.length == b->hold.length;
         case REQUEST_UNCACHE:
                 return a->uncache.order == b->uncache.order && a->uncache.keep == b->uncache.keep;
+        case REQUEST_MAP:
+                return a->map.offset == b->map.offset && a->map.cell_bytes == b->map.cell_bytes &&
+                       a->map.cells == b->map.cells && a->map.by_client == b->map.by_client &&
+                       a->map.cursor == b->map.cursor;
         case REQUEST_UNHOLD:
                 return a->unhold.offset == b->unhold.offset;
         default:
@@ -159,6 +163,22 @@ static bool holds_equal(const struct reply_holds *a, const struct reply_holds *b
         return true;
 }
 
+static bool words_equal(const void *a, const void *b, size_t bytes) {
+        return bytes == 0 || memcmp(a, b, bytes) == 0;
+}
+
+static bool map_equal(const struct reply_map *a, const struct reply_map *b) {
+        return a->size_bytes == b->size_bytes && a->next_cursor == b->next_cursor &&
+               a->first == b->first && a->granted_count == b->granted_count &&
+               a->cached_count == b->cached_count && a->share_count == b->share_count &&
+               words_equal(a->granted, b->granted, a->granted_count * sizeof(uint64_t)) &&
+               words_equal(a->cached, b->cached, a->cached_count * sizeof(uint64_t)) &&
+               words_equal(a->share_cells, b->share_cells, a->share_count * sizeof(uint32_t)) &&
+               words_equal(
+                       a->share_sessions, b->share_sessions, a->share_count * sizeof(uint32_t)) &&
+               words_equal(a->share_bytes, b->share_bytes, a->share_count * sizeof(uint64_t));
+}
+
 static bool check_equal(const struct reply_check *a, const struct reply_check *b) {
         return memcmp(a, b, offsetof(struct reply_check, fault)) == 0 &&
                texts_equal(a->fault, b->fault);
@@ -186,6 +206,8 @@ bool replies_equal(const struct reply *a, const struct reply *b) {
         case REPLY_RANGE:
                 return a->range.offset == b->range.offset && a->range.length == b->range.length &&
                        a->range.generation == b->range.generation;
+        case REPLY_MAP:
+                return map_equal(&a->map, &b->map);
         case REPLY_CHECK:
                 return check_equal(&a->check, &b->check);
         default:

@@ -33,7 +33,7 @@ static int decode_body(uint32_t kind, struct wire *body, struct reply *out) {
 Test(reply, every_kind_comes_back) {
         size_t count;
         const struct reply *samples = sample_replies(&count);
-        bool seen[REPLY_RANGE + 1] = {0};
+        bool seen[REPLY_MAP + 1] = {0};
         for (size_t i = 0; i < count; i++) {
                 ptrdiff_t length = reply_encode(&samples[i], frame, sizeof(frame));
                 cr_assert_gt(length, 0, "sample %zu", i);
@@ -121,8 +121,17 @@ Test(reply, refuses_to_encode_over_limits) {
                 {.kind = REPLY_CLIENTS, .clients = {named, 40, 0}},
                 {.kind = REPLY_HOLDS, .holds = {holds, MESSAGE_ENTRIES_MAX + 1, 0}},
                 {.kind = REPLY_HOLDS, .holds = {keyed, 40, 0}},
+                {.kind = REPLY_MAP,
+                        .map = {.granted = places, .granted_count = MESSAGE_CELLS_MAX + 1}},
+                {.kind = REPLY_MAP,
+                        .map = {.cached = places, .cached_count = MESSAGE_CELLS_MAX + 1}},
+                {.kind = REPLY_MAP,
+                        .map = {.share_bytes = places,
+                                .share_cells = numbers,
+                                .share_sessions = numbers,
+                                .share_count = MESSAGE_CELLS_MAX + 1}},
                 {.kind = REPLY_NONE},
-                {.kind = (enum reply_kind)(REPLY_RANGE + 1)},
+                {.kind = (enum reply_kind)(REPLY_MAP + 1)},
         };
         for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
                 cr_assert_eq(reply_encode(&replies[i], frame, sizeof(frame)), -EMSGSIZE, "%zu", i);
@@ -158,7 +167,7 @@ Test(reply, unknown_status_is_a_protocol_error) {
 Test(reply, unknown_body_is_none_with_the_id) {
         struct wire body = {0};
         struct reply out;
-        cr_assert_eq(decode_body(REPLY_RANGE + 1, &body, &out), 0);
+        cr_assert_eq(decode_body(REPLY_MAP + 1, &body, &out), 0);
         cr_assert_eq(out.kind, REPLY_NONE);
         cr_assert_eq(out.id, 7);
 }
@@ -191,4 +200,16 @@ Test(reply, refuses_too_many_descriptors_and_bad_tokens) {
         cr_assert_eq(decode_body(REPLY_WELCOME, &body, &out), -EBADMSG);
         wire_bytes(&body, 4, bytes, 15);
         cr_assert_eq(decode_body(REPLY_WELCOME, &body, &out), -EBADMSG);
+}
+
+Test(reply, refuses_shares_that_do_not_pair) {
+        for (unsigned left_out = 6; left_out <= 8; left_out++) {
+                struct wire body = {0};
+                struct reply out;
+                uint64_t value = 1;
+                for (unsigned field = 6; field <= 8; field++)
+                        if (field != left_out)
+                                wire_bytes(&body, field, (const char *)&value, field == 8 ? 8 : 4);
+                cr_assert_eq(decode_body(REPLY_MAP, &body, &out), -EBADMSG, "%u", left_out);
+        }
 }
