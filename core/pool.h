@@ -221,7 +221,7 @@ struct pool_map_share {
 bool pool_map_granted(
         struct pool *pool, const struct pool_map_cells *cells, uint64_t *cursor, uint64_t *granted);
 
-/* The same from the ledger, with whose it is: who owns a block, else one of those who attached to it. A call reads 2^17 words at
+/* The same from the ledger, with whose it is: who owns a block, else one of those who attached to it. A call reads 2^16 words at
  * most, and less if *count, of room for max (2 at least), is reached first. A cell's shares may come in several parts, by one session
  * more than once over several calls. */
 bool pool_map_shares(struct pool *pool, const struct pool_map_cells *cells, uint64_t *cursor,

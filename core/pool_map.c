@@ -8,7 +8,7 @@
 #define PAGES_A_CALL  (UINT64_C(1) << 22)
 #define PAGES_A_LOCK  (UINT64_C(1) << 15)
 #define CELLS_A_LOCK  64u
-#define WORDS_A_CALL  (1u << 17)
+#define WORDS_A_CALL  (1u << 16)
 #define HOLDS_SEEN    64u /* of a block without an owner, in search of one by a session */
 #define SESSIONS_SEEN 16u /* of one cell, that are added up before they are told */
 
