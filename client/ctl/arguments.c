@@ -21,15 +21,37 @@ static enum option_id option_find(const char *name, size_t length) {
         return OPTION_COUNT;
 }
 
+/* What stands behind "--": NAME or NAME=VALUE. */
+static enum option_id option_long(const char *text, const char **value) {
+        size_t length = strcspn(text, "=");
+        if (text[length] == '=')
+                *value = text + length + 1;
+        return option_find(text, length);
+}
+
+/* What stands behind "-": a letter, and its value at once, if it takes one. */
+static enum option_id option_short(const char *text, const char **value) {
+        for (enum option_id id = 0; id < OPTION_COUNT; id++) {
+                if (options[id].letter == '\0' || options[id].letter != text[0])
+                        continue;
+                if (text[1] == '\0')
+                        return id;
+                if (!options[id].placeholder)
+                        return OPTION_COUNT;
+                *value = text + 1;
+                return id;
+        }
+        return OPTION_COUNT;
+}
+
 /* Takes the option in word, and its argument from the next word if that is where it is. */
 static enum exit_status option_take(
         struct cursor *cursor, const char *word, struct invocation *out) {
-        const char *name = word + 2;
-        size_t length = strcspn(name, "=");
-        const char *value = name[length] == '=' ? name + length + 1 : NULL;
-        enum option_id id = strcmp(word, "-h") == 0 ? OPTION_HELP : option_find(name, length);
+        const char *value = NULL;
+        enum option_id id =
+                word[1] == '-' ? option_long(word + 2, &value) : option_short(word + 1, &value);
 
-        if (id == OPTION_COUNT || word[0] != '-' || (word[1] != '-' && id != OPTION_HELP))
+        if (id == OPTION_COUNT)
                 return complain(EXIT_USAGE, "unknown option \"%s\"; see buddyctl --help", word);
         if (!options[id].placeholder) {
                 if (value)

@@ -136,8 +136,9 @@ enum exit_status ask(struct observer *observer, struct request *request, enum re
         return EXIT_DONE;
 }
 
-enum exit_status ask_hello(const struct invocation *invocation, const struct request_hello *hello,
-        struct observer *out, struct reply_welcome *welcome) {
+static enum exit_status hello_within(const struct invocation *invocation,
+        const struct request_hello *hello, int timeout_ms, struct observer *out,
+        struct reply_welcome *welcome) {
         struct sockaddr_un address;
         enum exit_status status = ask_socket(invocation, &address);
         if (status != EXIT_DONE)
@@ -146,6 +147,7 @@ enum exit_status ask_hello(const struct invocation *invocation, const struct req
         int error = observer_open(&observer, &address);
         if (error != 0)
                 return complain_unconnected(address.sun_path, error);
+        observer_set_timeout(&observer, timeout_ms);
 
         struct request request = {.kind = REQUEST_HELLO, .hello = *hello};
         struct reply reply;
@@ -160,13 +162,23 @@ enum exit_status ask_hello(const struct invocation *invocation, const struct req
         return EXIT_DONE;
 }
 
-enum exit_status ask_open(
-        const struct invocation *invocation, struct observer *out, struct reply_welcome *welcome) {
+enum exit_status ask_hello(const struct invocation *invocation, const struct request_hello *hello,
+        struct observer *out, struct reply_welcome *welcome) {
+        return hello_within(invocation, hello, OBSERVER_TIMEOUT_MS, out, welcome);
+}
+
+enum exit_status ask_open_within(const struct invocation *invocation, int timeout_ms,
+        struct observer *out, struct reply_welcome *welcome) {
         struct request_hello hello = {
                 .version = PROTOCOL_VERSION,
                 .pool = ask_pool(invocation),
                 .name = "buddyctl",
                 .access = ACCESS_OBSERVER,
         };
-        return ask_hello(invocation, &hello, out, welcome);
+        return hello_within(invocation, &hello, timeout_ms, out, welcome);
+}
+
+enum exit_status ask_open(
+        const struct invocation *invocation, struct observer *out, struct reply_welcome *welcome) {
+        return ask_open_within(invocation, OBSERVER_TIMEOUT_MS, out, welcome);
 }

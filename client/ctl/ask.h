@@ -16,6 +16,10 @@ const char *ask_pool(const struct invocation *invocation);
 enum exit_status ask_open(
         const struct invocation *invocation, struct observer *out, struct reply_welcome *welcome);
 
+/* The same, and no wait for the daemon is longer than this. */
+enum exit_status ask_open_within(const struct invocation *invocation, int timeout_ms,
+        struct observer *out, struct reply_welcome *welcome);
+
 /* The same with another hello than the observer's. */
 enum exit_status ask_hello(const struct invocation *invocation, const struct request_hello *hello,
         struct observer *out, struct reply_welcome *welcome);

@@ -37,21 +37,23 @@ static void print_json(const struct roster *roster, const char *pool) {
         json_end_document(&json);
 }
 
-static enum exit_status print_table(const struct roster *roster) {
-        static const struct table_column columns[] = {
-                {"ID", false},
-                {"NAME", true},
-                {"PID", false},
-                {"UID", false},
-                {"HELD", false},
-                {"RANGES", false},
-                {"CACHED", false},
-                {"WAITING", false},
-                {"SINCE", false},
-                {"ACCESS", true},
-        };
+static const struct table_column columns[] = {
+        {"ID", false},
+        {"NAME", true},
+        {"PID", false},
+        {"UID", false},
+        {"HELD", false},
+        {"RANGES", false},
+        {"CACHED", false},
+        {"WAITING", false},
+        {"SINCE", false},
+        {"ACCESS", true},
+};
+#define COLUMN_COUNT (sizeof(columns) / sizeof(columns[0]))
+
+static enum exit_status print_table(const struct roster *roster, const struct columns *chosen) {
         struct table table;
-        table_init(&table, columns, sizeof(columns) / sizeof(columns[0]));
+        table_init(&table, columns, chosen);
         for (size_t i = 0; i < roster->count; i++) {
                 const struct reply_client *client = &roster->entries[i];
                 char since[QUANTITY_BYTES];
@@ -72,14 +74,14 @@ static enum exit_status print_table(const struct roster *roster) {
         return error == 0 ? EXIT_DONE : complain(EXIT_REFUSED, "out of memory; try --json");
 }
 
-static enum exit_status print_clients(
-        const struct invocation *invocation, const struct roster *roster) {
+static enum exit_status print_clients(const struct invocation *invocation,
+        const struct roster *roster, const struct columns *chosen) {
         if (invocation_has(invocation, OPTION_JSON))
                 print_json(roster, ask_pool(invocation));
         else if (roster->count == 0)
                 puts("nobody is connected");
         else
-                return print_table(roster);
+                return print_table(roster, chosen);
         return EXIT_DONE;
 }
 
@@ -90,14 +92,17 @@ enum exit_status cmd_clients(const struct invocation *invocation) {
                 return complain(EXIT_USAGE,
                         "--sort %s: give id, name, pid, uid, held, cached or waiting", sort);
         struct observer observer;
-        enum exit_status status = ask_open(invocation, &observer, NULL);
+        struct columns chosen;
+        enum exit_status status = columns_choose(invocation, columns, COLUMN_COUNT, &chosen);
+        if (status == EXIT_DONE)
+                status = ask_open(invocation, &observer, NULL);
         if (status != EXIT_DONE)
                 return status;
         struct roster roster;
         status = roster_load(&observer, &roster);
         if (status == EXIT_DONE) {
                 roster_sort(&roster, key);
-                status = print_clients(invocation, &roster);
+                status = print_clients(invocation, &roster, &chosen);
                 roster_deinit(&roster);
         }
         observer_close(&observer);

@@ -4,17 +4,19 @@
 #include "stats_view.h"
 #include "table.h"
 
-static enum exit_status print_table(const struct reply_stats *stats) {
-        static const struct table_column columns[] = {
-                {"ORDER", false},
-                {"BLOCK", false},
-                {"FREE", false},
-                {"HELD", false},
-                {"UNUSABLE", false},
-                {"FRAGMENTATION", false},
-        };
+static const struct table_column columns[] = {
+        {"ORDER", false},
+        {"BLOCK", false},
+        {"FREE", false},
+        {"HELD", false},
+        {"UNUSABLE", false},
+        {"FRAGMENTATION", false},
+};
+#define COLUMN_COUNT (sizeof(columns) / sizeof(columns[0]))
+
+static enum exit_status print_table(const struct reply_stats *stats, const struct columns *chosen) {
         struct table table;
-        table_init(&table, columns, sizeof(columns) / sizeof(columns[0]));
+        table_init(&table, columns, chosen);
         for (size_t i = 0; i < stats->order_count; i++) {
                 const struct reply_order *order = &stats->orders[i];
                 table_row(&table);
@@ -32,7 +34,10 @@ static enum exit_status print_table(const struct reply_stats *stats) {
 
 enum exit_status cmd_orders(const struct invocation *invocation) {
         struct observer observer;
-        enum exit_status status = ask_open(invocation, &observer, NULL);
+        struct columns chosen;
+        enum exit_status status = columns_choose(invocation, columns, COLUMN_COUNT, &chosen);
+        if (status == EXIT_DONE)
+                status = ask_open(invocation, &observer, NULL);
         if (status != EXIT_DONE)
                 return status;
         struct request request = {.kind = REQUEST_STATS};
@@ -46,7 +51,7 @@ enum exit_status cmd_orders(const struct invocation *invocation) {
                 json_end_object(&json);
                 json_end_document(&json);
         } else if (status == EXIT_DONE) {
-                status = print_table(&reply.stats);
+                status = print_table(&reply.stats, &chosen);
         }
         observer_close(&observer);
         return status;

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "columns.h"
 #include "complain.h"
 #include "json.h"
 #include "printable.h"
@@ -15,6 +16,8 @@
 
 struct listing {
         const struct roster *roster; /* sorted by id; not owned */
+        struct columns columns;      /* without that of the holders */
+        bool with_holders;
         bool as_json;
         struct json json;
         const char *pool;
@@ -35,6 +38,50 @@ static void line_close(struct listing *listing) {
         listing->current.length = 0;
 }
 
+enum range_column { RANGE_OFFSET, RANGE_LENGTH, RANGE_GENERATION, RANGE_AGE, RANGE_HOLDERS };
+static const struct table_column columns[] = {
+        {"OFFSET", false},
+        {"LENGTH", false},
+        {"GENERATION", false},
+        {"AGE", false},
+        {"HOLDERS", true},
+};
+#define COLUMN_COUNT (sizeof(columns) / sizeof(columns[0]))
+static const int widths[] = {16, 12, 12, 14, 0};
+
+/* Holders come one by one, so they stand last. */
+static void column_gap(unsigned column) {
+        if (column != RANGE_OFFSET)
+                putchar(' ');
+}
+
+static void heading_write(const struct listing *listing) {
+        for (unsigned i = 0; i < listing->columns.count; i++) {
+                unsigned column = listing->columns.chosen[i];
+                column_gap(column);
+                printf("%*s", widths[column], columns[column].heading);
+        }
+        if (listing->with_holders)
+                printf("  %s", columns[RANGE_HOLDERS].heading);
+        putchar('\n');
+}
+
+static void column_write(
+        const struct listing *listing, unsigned column, const struct reply_hold *hold) {
+        char text[QUANTITY_BYTES];
+        const char *cell = text;
+        if (column == RANGE_OFFSET)
+                snprintf(text, sizeof(text), "%" PRIu64, hold->range.offset);
+        else if (column == RANGE_LENGTH)
+                quantity_amount(text, hold->range.length, listing->columns.raw_bytes);
+        else if (column == RANGE_GENERATION)
+                snprintf(text, sizeof(text), "%" PRIu64, hold->range.generation);
+        else
+                quantity_seconds(text, hold->age_seconds);
+        column_gap(column);
+        printf("%*s", widths[column], cell);
+}
+
 static void line_open(struct listing *listing, const struct reply_hold *hold) {
         listing->current = hold->range;
         if (listing->as_json) {
@@ -47,13 +94,12 @@ static void line_open(struct listing *listing, const struct reply_hold *hold) {
                 json_begin_array(json, "holders");
                 return;
         }
-        char length[QUANTITY_BYTES], age[QUANTITY_BYTES];
         if (listing->ranges == 0)
-                printf("%16s %12s %12s %14s  %s\n", "OFFSET", "LENGTH", "GENERATION", "AGE",
-                        "HOLDERS");
-        printf("%16" PRIu64 " %12s %12" PRIu64 " %14s ", hold->range.offset,
-                quantity_bytes(length, hold->range.length), hold->range.generation,
-                quantity_seconds(age, hold->age_seconds));
+                heading_write(listing);
+        for (unsigned i = 0; i < listing->columns.count; i++)
+                column_write(listing, listing->columns.chosen[i], hold);
+        if (listing->with_holders)
+                putchar(' ');
 }
 
 /* Empty: it has gone or come since the clients were listed. */
@@ -95,10 +141,13 @@ static void listing_add(struct listing *listing, const struct reply_hold *hold) 
                 line_close(listing);
                 line_open(listing, hold);
                 listing->ranges++;
-        } else if (!listing->as_json) {
+        } else if (listing->with_holders) {
                 putchar(',');
         }
-        (listing->as_json ? holder_json : holder_text)(listing, hold);
+        if (listing->as_json)
+                holder_json(listing, hold);
+        else if (listing->with_holders)
+                holder_text(listing, hold);
 }
 
 /* Not before the first reply: a refusal leaves nothing on stdout. */
@@ -138,34 +187,55 @@ static enum exit_status listing_run(
         return EXIT_DONE;
 }
 
+/* Takes the holders out of the columns. */
+static void listing_choose(struct listing *listing, const struct columns *chosen) {
+        listing->columns = *chosen;
+        listing->columns.count = 0;
+        for (unsigned i = 0; i < chosen->count; i++) {
+                if (chosen->chosen[i] == RANGE_HOLDERS)
+                        listing->with_holders = !listing->as_json;
+                else
+                        listing->columns.chosen[listing->columns.count++] = chosen->chosen[i];
+        }
+}
+
+struct ranges_wanted {
+        uint32_t client; /* 0: everybody's */
+        struct columns columns;
+};
+
 static enum exit_status print_ranges(const struct invocation *invocation, struct observer *observer,
-        const struct roster *roster, uint32_t client) {
+        const struct roster *roster, const struct ranges_wanted *wanted) {
         struct listing listing = {
                 .roster = roster,
                 .as_json = invocation_has(invocation, OPTION_JSON),
                 .json.out = stdout,
                 .pool = ask_pool(invocation),
         };
-        enum exit_status status = listing_run(&listing, observer, client);
+        listing_choose(&listing, &wanted->columns);
+        enum exit_status status = listing_run(&listing, observer, wanted->client);
         listing_end(&listing);
         return status;
 }
 
 enum exit_status cmd_ranges(const struct invocation *invocation) {
         const char *only = invocation->values[OPTION_CLIENT];
-        uint32_t client = 0;
-        if (only && quantity_parse_id(only, &client) != 0)
+        struct ranges_wanted wanted = {.client = 0};
+        if (only && quantity_parse_id(only, &wanted.client) != 0)
                 return complain(
                         EXIT_USAGE, "--client %s: give an id as \"clients\" prints it", only);
         struct observer observer;
-        enum exit_status status = ask_open(invocation, &observer, NULL);
+        enum exit_status status =
+                columns_choose(invocation, columns, COLUMN_COUNT, &wanted.columns);
+        if (status == EXIT_DONE)
+                status = ask_open(invocation, &observer, NULL);
         if (status != EXIT_DONE)
                 return status;
         struct roster roster;
         status = roster_load(&observer, &roster);
         if (status == EXIT_DONE) {
                 roster_sort(&roster, ROSTER_ID);
-                status = print_ranges(invocation, &observer, &roster, client);
+                status = print_ranges(invocation, &observer, &roster, &wanted);
                 roster_deinit(&roster);
         }
         observer_close(&observer);

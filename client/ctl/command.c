@@ -7,11 +7,13 @@
         (OPTION_BIT(OPTION_SOCKET) | OPTION_BIT(OPTION_POOL) | OPTION_BIT(OPTION_HELP) |           \
                 OPTION_BIT(OPTION_VERSION))
 
+#define TABLE_OPTIONS (OPTION_BIT(OPTION_BYTES) | OPTION_BIT(OPTION_COLUMNS))
+
 const struct option options[OPTION_COUNT] = {
         [OPTION_SOCKET] = {"socket", "PATH",
                 "the daemon's socket (else $BUDDYD_SOCKET, else the usual place)"},
         [OPTION_POOL] = {"pool", "NAME", "the pool (else \"default\")"},
-        [OPTION_HELP] = {"help", NULL, "show this help"},
+        [OPTION_HELP] = {"help", NULL, "show this help", 'h'},
         [OPTION_VERSION] = {"version", NULL, "show the version"},
         [OPTION_JSON] = {"json", NULL, "print JSON"},
         [OPTION_WATCH] = {"watch", "SECS", "again every SECS seconds until interrupted"},
@@ -21,27 +23,43 @@ const struct option options[OPTION_COUNT] = {
         [OPTION_UNPINNED] = {"unpinned", NULL, "leave the CPUs of daemon and client as they are"},
         [OPTION_OFFLINE] = {"offline", NULL, "examine a pool that no daemon serves"},
         [OPTION_UID] = {"uid", "UID", "whose pool to examine offline (else your own)"},
+        [OPTION_BYTES] = {"bytes", NULL, "print sizes in bytes", 'b'},
+        [OPTION_COLUMNS] = {"columns", "LIST", "only these columns, by name, with commas", 'o'},
+        [OPTION_BY] = {"by", "WHAT", "share (held, cached, free: unless given) or client"},
+        [OPTION_WIDTH] = {"width", "N", "columns, 10 to 1000 (else the terminal's)"},
+        [OPTION_SVG] = {"svg", "FILE", "write a picture for browsers; \"-\": to stdout"},
 };
 
 static const struct command commands[] = {
         {"ping", "one round trip to the daemon, and its time", NULL, OPTION_BIT(OPTION_JSON),
                 "From the request to its reply, on a connection that stands already.\n", cmd_ping},
-        {"stats", "the pool at a glance", NULL, OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_WATCH),
+        {"stats", "the pool at a glance", NULL,
+                OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_WATCH) | TABLE_OPTIONS,
                 "Totals count since the daemon's start. held + cached + free = size.\n"
-                "With --watch and --json, one object a line.\n",
+                "Rates are since that start, with --watch since the figures before; with --json\n"
+                "one object a line then, with --columns one row.\n",
                 cmd_stats},
         {"orders", "free and held blocks of each size, and fragmentation", NULL,
-                OPTION_BIT(OPTION_JSON),
+                OPTION_BIT(OPTION_JSON) | TABLE_OPTIONS,
                 "unusable:       how much of the free memory cannot serve this block size, 0 to "
                 "1.\n"
                 "fragmentation:  why it cannot be served: towards 0 for lack of memory, towards 1\n"
                 "                for fragmentation; -1 while it can be.\n",
                 cmd_orders},
-        {"clients", "who is connected", NULL, OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_SORT),
+        {"map", "the address space as a picture: what is held, cached, free", NULL,
+                OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_BY) | OPTION_BIT(OPTION_WIDTH) |
+                        OPTION_BIT(OPTION_SVG) | OPTION_BIT(OPTION_BYTES),
+                "One character is a cell: the fuller, the more of it is in use. By client it is "
+                "the\n"
+                "letter of who has most of it. In the picture of --svg, the pointer on a run of\n"
+                "cells shows its offsets, figures and holders; FILE is replaced as a whole.\n",
+                cmd_map},
+        {"clients", "who is connected", NULL,
+                OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_SORT) | TABLE_OPTIONS,
                 "Sorted by id; by held, cached or waiting, the largest comes first.\n",
                 cmd_clients},
         {"ranges", "every held range with holder, age and length", NULL,
-                OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_CLIENT),
+                OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_CLIENT) | TABLE_OPTIONS,
                 "Offsets are bytes from the segment's base, as \"free\" takes them.\n", cmd_ranges},
         {"alloc", "hold a range by hand", "BYTES", OPTION_BIT(OPTION_JSON),
                 "BYTES takes K, M, G, T (powers of two). The range is held by the operator, also\n"
@@ -84,9 +102,11 @@ static void help_options(FILE *out, const struct command *command) {
                 const struct option *option = &options[id];
                 if (!command_takes(command, id))
                         continue;
-                int width = fprintf(out, "  --%s%s%s", option->name, option->placeholder ? " " : "",
+                int width = option->letter ? fprintf(out, "  -%c, ", option->letter)
+                                           : fprintf(out, "  ");
+                width += fprintf(out, "--%s%s%s", option->name, option->placeholder ? " " : "",
                         option->placeholder ? option->placeholder : "");
-                fprintf(out, "%*s%s\n", width < 18 ? 18 - width : 1, "", option->help);
+                fprintf(out, "%*s%s\n", width < 22 ? 22 - width : 1, "", option->help);
         }
 }
 

@@ -26,6 +26,11 @@ enum option_id {
         OPTION_UNPINNED,
         OPTION_OFFLINE,
         OPTION_UID,
+        OPTION_BYTES,
+        OPTION_COLUMNS,
+        OPTION_BY,
+        OPTION_WIDTH,
+        OPTION_SVG,
         OPTION_COUNT,
 };
 #define OPTION_BIT(id) (1u << (id))
@@ -34,6 +39,7 @@ struct option {
         const char *name;        /* without the dashes */
         const char *placeholder; /* of its argument; NULL: takes none */
         const char *help;
+        char letter; /* its short form, behind one dash; 0: none */
 };
 
 struct invocation;
@@ -65,6 +71,7 @@ void command_help(FILE *out, const struct command *command);
 enum exit_status cmd_ping(const struct invocation *invocation);
 enum exit_status cmd_stats(const struct invocation *invocation);
 enum exit_status cmd_orders(const struct invocation *invocation);
+enum exit_status cmd_map(const struct invocation *invocation);
 enum exit_status cmd_clients(const struct invocation *invocation);
 enum exit_status cmd_ranges(const struct invocation *invocation);
 enum exit_status cmd_alloc(const struct invocation *invocation);

@@ -85,6 +85,13 @@ const char *quantity_bytes(char text[QUANTITY_BYTES], uint64_t bytes) {
         return text;
 }
 
+const char *quantity_amount(char text[QUANTITY_BYTES], uint64_t bytes, bool raw) {
+        if (!raw)
+                return quantity_bytes(text, bytes);
+        snprintf(text, QUANTITY_BYTES, "%" PRIu64, bytes);
+        return text;
+}
+
 const char *quantity_count(char text[QUANTITY_BYTES], uint64_t count) {
         char digits[QUANTITY_BYTES];
         int length = snprintf(digits, sizeof(digits), "%" PRIu64, count);
@@ -110,6 +117,24 @@ const char *quantity_seconds(char text[QUANTITY_BYTES], uint64_t seconds) {
                         seconds % 60);
         else
                 snprintf(text, QUANTITY_BYTES, "%" PRIu64 " s", seconds);
+        return text;
+}
+
+const char *quantity_rate(char text[QUANTITY_BYTES], double per_second) {
+        if (per_second >= 10)
+                return quantity_count(text, (uint64_t)(per_second + 0.5));
+        snprintf(text, QUANTITY_BYTES, per_second > 0 ? "%.2f" : "%.0f", per_second);
+        return text;
+}
+
+const char *quantity_milliseconds(char text[QUANTITY_BYTES], uint64_t ms) {
+        if (ms >= 60000)
+                return quantity_seconds(text, ms / 1000);
+        if (ms < 1000)
+                snprintf(text, QUANTITY_BYTES, "%" PRIu64 " ms", ms);
+        else
+                snprintf(text, QUANTITY_BYTES, "%" PRIu64 ".%" PRIu64 " s", ms / 1000,
+                        ms % 1000 / 100);
         return text;
 }
 

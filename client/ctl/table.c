@@ -9,17 +9,20 @@
 #include "printable.h"
 #include "quantity.h"
 
-void table_init(struct table *table, const struct table_column *columns, unsigned count) {
-        *table = (struct table){.handle = scols_new_table()};
+void table_init(
+        struct table *table, const struct table_column *all, const struct columns *columns) {
+        *table = (struct table){.handle = scols_new_table(), .columns = *columns};
         table->failed = !table->handle;
         if (table->failed)
                 return;
         /* Its own escape would escape ours again. */
         scols_table_enable_noencoding(table->handle, 1);
-        for (unsigned i = 0; i < count; i++)
-                if (scols_table_new_column(table->handle, columns[i].heading, 0,
-                            columns[i].left ? 0 : SCOLS_FL_RIGHT) == NULL)
+        for (unsigned i = 0; i < columns->count; i++) {
+                const struct table_column *column = &all[columns->chosen[i]];
+                if (!scols_table_new_column(
+                            table->handle, column->heading, 0, column->left ? 0 : SCOLS_FL_RIGHT))
                         table->failed = true;
+        }
 }
 
 void table_deinit(struct table *table) {
@@ -38,8 +41,10 @@ void table_row(struct table *table) {
 static void table_plain(struct table *table, const char *text) {
         if (table->failed)
                 return;
-        if (!text || scols_line_set_data(table->row, table->next_column, text) != 0)
-                table->failed = true;
+        for (unsigned i = 0; i < table->columns.count; i++)
+                if (table->columns.chosen[i] == table->next_column &&
+                        (!text || scols_line_set_data(table->row, i, text) != 0))
+                        table->failed = true;
         table->next_column++;
 }
 
@@ -62,7 +67,7 @@ void table_count(struct table *table, uint64_t count) {
 
 void table_bytes(struct table *table, uint64_t bytes) {
         char text[QUANTITY_BYTES];
-        table_plain(table, quantity_bytes(text, bytes));
+        table_plain(table, quantity_amount(text, bytes, table->columns.raw_bytes));
 }
 
 void table_number(struct table *table, double value) {

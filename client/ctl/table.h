@@ -6,24 +6,22 @@
 #include <stdint.h>
 #include <stdio.h>
 
-struct table_column {
-        const char *heading;
-        bool left; /* text; numbers stand right */
-};
+#include "columns.h"
 
 struct libscols_table;
 struct libscols_line;
 struct table {
         struct libscols_table *handle; /* owned */
         struct libscols_line *row;     /* the last one */
-        unsigned next_column;
+        unsigned next_column;          /* of all that there are */
+        struct columns columns;        /* those that are shown */
         bool failed;
 };
 
-void table_init(struct table *table, const struct table_column *columns, unsigned count);
+void table_init(struct table *table, const struct table_column *all, const struct columns *columns);
 void table_deinit(struct table *table);
 
-/* Begins a row; the cells follow from left to right. */
+/* Begins a row; the cells of all columns follow in their order, also of those that are not shown. */
 void table_row(struct table *table);
 void table_text(struct table *table, const char *text); /* from others: escaped as needed */
 void table_id(struct table *table, uint64_t id);        /* bare digits */

@@ -3,9 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
-
-#include "printable.h"
 
 bool terminal_has_colour(FILE *out) {
         const char *refused = getenv("NO_COLOR");
@@ -16,16 +15,48 @@ bool terminal_has_colour(FILE *out) {
         return fd >= 0 && isatty(fd);
 }
 
+const unsigned char terminal_palette[STYLE_CLIENT + STYLE_CLIENTS] = {
+        [STYLE_HELD] = 33,
+        [STYLE_CACHED] = 172,
+        [STYLE_FREE] = 245,
+        [STYLE_CLIENT] = 33,
+        [STYLE_CLIENT + 1] = 172,
+        [STYLE_CLIENT + 2] = 36,
+        [STYLE_CLIENT + 3] = 169,
+        [STYLE_CLIENT + 4] = 74,
+        [STYLE_CLIENT + 5] = 166,
+        [STYLE_CLIENT + 6] = 136,
+};
+
+/* Of the eight that every terminal has. */
+static const unsigned char eight_colours[STYLE_CLIENT + STYLE_CLIENTS] = {
+        [STYLE_HELD] = 36,
+        [STYLE_CACHED] = 33,
+        [STYLE_FREE] = 2,
+        [STYLE_CLIENT] = 36,
+        [STYLE_CLIENT + 1] = 33,
+        [STYLE_CLIENT + 2] = 32,
+        [STYLE_CLIENT + 3] = 35,
+        [STYLE_CLIENT + 4] = 34,
+        [STYLE_CLIENT + 5] = 31,
+        [STYLE_CLIENT + 6] = 1,
+};
+
+static bool has_palette(void) {
+        const char *type = getenv("TERM");
+        const char *depth = getenv("COLORTERM");
+        return (type && strstr(type, "256color")) || (depth && depth[0] != '\0');
+}
+
 void terminal_style(FILE *out, enum terminal_style style) {
-        static const char *const codes[] = {
-                [STYLE_PLAIN] = "0",
-                [STYLE_STRONG] = "1",
-                [STYLE_HELD] = "36",
-                [STYLE_CACHED] = "33",
-                [STYLE_FREE] = "2",
-        };
-        if (terminal_has_colour(out))
-                fprintf(out, "\033[%sm", codes[style]);
+        if (!terminal_has_colour(out))
+                return;
+        if (style == STYLE_PLAIN || style == STYLE_STRONG)
+                fputs(style == STYLE_STRONG ? "\033[1m" : "\033[0m", out);
+        else if (has_palette())
+                fprintf(out, "\033[38;5;%um", terminal_palette[style]);
+        else
+                fprintf(out, "\033[%um", eight_colours[style]);
 }
 
 void terminal_clear(FILE *out) {
@@ -44,20 +75,18 @@ unsigned terminal_cells(uint64_t part, uint64_t whole, unsigned cells) {
         return count >= cells ? cells - 1 : count;
 }
 
-static void bar_part(FILE *out, enum terminal_style style, const char *cell, unsigned count) {
-        terminal_style(out, style);
-        for (unsigned i = 0; i < count; i++)
-                fputs(cell, out);
+static unsigned positive(const char *text) {
+        unsigned long value = text ? strtoul(text, NULL, 10) : 0;
+        return value > 0 && value < 10000 ? (unsigned)value : 0;
 }
 
-void terminal_bar(FILE *out, uint64_t held, uint64_t cached, uint64_t size) {
-        bool utf8 = printable_utf8();
-        unsigned taken = terminal_cells(held + cached, size, TERMINAL_BAR_CELLS);
-        unsigned cached_cells = terminal_cells(cached, held + cached, taken);
-        fputc('[', out);
-        bar_part(out, STYLE_HELD, utf8 ? "█" : "#", taken - cached_cells);
-        bar_part(out, STYLE_CACHED, utf8 ? "▒" : "=", cached_cells);
-        bar_part(out, STYLE_FREE, utf8 ? "·" : ".", TERMINAL_BAR_CELLS - taken);
-        terminal_style(out, STYLE_PLAIN);
-        fputc(']', out);
+struct terminal_size terminal_size(FILE *out) {
+        struct terminal_size size = {80, 24};
+        struct winsize window;
+        unsigned columns = positive(getenv("COLUMNS"));
+        if (columns > 0)
+                size.columns = columns;
+        if (ioctl(fileno(out), TIOCGWINSZ, &window) == 0 && window.ws_col > 0 && window.ws_row > 0)
+                size = (struct terminal_size){window.ws_col, window.ws_row};
+        return size;
 }

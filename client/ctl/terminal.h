@@ -5,15 +5,18 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define TERMINAL_BAR_CELLS 64
-
 enum terminal_style {
         STYLE_PLAIN,
         STYLE_STRONG,
         STYLE_HELD,
         STYLE_CACHED,
         STYLE_FREE,
+        STYLE_CLIENT, /* the first of STYLE_CLIENTS that tell clients apart */
 };
+#define STYLE_CLIENTS 7u
+
+/* Colours of the xterm palette that stand out on dark and on light ground, and apart for people who see few colours. */
+extern const unsigned char terminal_palette[STYLE_CLIENT + STYLE_CLIENTS];
 
 /* Whether out takes colours. */
 bool terminal_has_colour(FILE *out);
@@ -28,5 +31,8 @@ void terminal_clear(FILE *out);
  * anything short of whole. */
 unsigned terminal_cells(uint64_t part, uint64_t whole, unsigned cells);
 
-/* Held, cached and free as a bar of TERMINAL_BAR_CELLS between brackets. */
-void terminal_bar(FILE *out, uint64_t held, uint64_t cached, uint64_t size);
+/* Columns and rows of the terminal that out is; else of $COLUMNS, else 80 times 24. */
+struct terminal_size {
+        unsigned columns, rows;
+};
+struct terminal_size terminal_size(FILE *out);
