@@ -11,6 +11,22 @@ _buddyctl_offsets() {
                 tr '{' '\n' | sed -n 's/^"offset":\([0-9]*\),.*/\1/p'
 }
 
+# The names that may follow the last comma of a list of columns.
+_buddyctl_columns() { # COMMAND LIST
+        local names= before=${2%"${2##*,}"}
+        case $1 in
+        stats)
+                names='pool backing page size capacity held cached free largest resident clients waiters orphans restarts uptime
+                        allocs frees hits requested granted no-space quota reclaimed oldest waste fragmentation allocs/s frees/s
+                        hits/s granted/s'
+                ;;
+        orders) names='order block free held unusable fragmentation' ;;
+        clients) names='id name pid uid held ranges cached waiting since access' ;;
+        ranges) names='offset length generation age holders' ;;
+        esac
+        compgen -P "$before" -W "$names" -- "${2##*,}"
+}
+
 _buddyctl() {
         local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
         local command= word i
@@ -24,7 +40,7 @@ _buddyctl() {
                         ((i + 1 < COMP_CWORD)) && connection+=("$word" "${COMP_WORDS[i + 1]}")
                         ((i++))
                         ;;
-                --watch | --sort | --client | --seconds | --uid)
+                --watch | --sort | --client | --seconds | --uid | --by | --width | --svg | --columns | -o)
                         ((i++))
                         ;;
                 -*) ;;
@@ -35,7 +51,7 @@ _buddyctl() {
         done
 
         case $previous in
-        --socket)
+        --socket | --svg)
                 compopt -o filenames 2>/dev/null
                 mapfile -t COMPREPLY < <(compgen -f -- "$current")
                 return
@@ -52,7 +68,15 @@ _buddyctl() {
                 mapfile -t COMPREPLY < <(compgen -W "$(cut -d: -f3 /etc/passwd 2>/dev/null)" -- "$current")
                 return
                 ;;
-        --pool | --watch | --seconds)
+        --by)
+                mapfile -t COMPREPLY < <(compgen -W 'share client' -- "$current")
+                return
+                ;;
+        -o | --columns)
+                mapfile -t COMPREPLY < <(_buddyctl_columns "$command" "$current")
+                return
+                ;;
+        --pool | --watch | --seconds | --width)
                 return
                 ;;
         esac
@@ -60,11 +84,13 @@ _buddyctl() {
         local options='--socket --pool --help --version'
         case $command in
         '')
-                [[ $current != -* ]] && options='ping stats orders clients ranges alloc free check bench'
+                [[ $current != -* ]] && options='ping stats map orders clients ranges alloc free check bench'
                 ;;
-        stats) options+=' --json --watch' ;;
-        clients) options+=' --json --sort' ;;
-        ranges) options+=' --json --client' ;;
+        stats) options+=' --json --watch --bytes --columns' ;;
+        map) options+=' --json --by --width --svg --bytes' ;;
+        orders) options+=' --json --bytes --columns' ;;
+        clients) options+=' --json --sort --bytes --columns' ;;
+        ranges) options+=' --json --client --bytes --columns' ;;
         check) options+=' --json --offline --uid' ;;
         bench) options+=' --json --seconds --unpinned' ;;
         *) options+=' --json' ;;

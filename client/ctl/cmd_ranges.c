@@ -50,16 +50,10 @@ static const struct table_column columns[] = {
 static const int widths[] = {16, 12, 12, 14, 0};
 
 /* Holders come one by one, so they stand last. */
-static void column_gap(unsigned column) {
-        if (column != RANGE_OFFSET)
-                putchar(' ');
-}
-
 static void heading_write(const struct listing *listing) {
         for (unsigned i = 0; i < listing->columns.count; i++) {
                 unsigned column = listing->columns.chosen[i];
-                column_gap(column);
-                printf("%*s", widths[column], columns[column].heading);
+                printf("%s%*s", i > 0 ? " " : "", widths[column], columns[column].heading);
         }
         if (listing->with_holders)
                 printf("  %s", columns[RANGE_HOLDERS].heading);
@@ -78,7 +72,6 @@ static void column_write(
                 snprintf(text, sizeof(text), "%" PRIu64, hold->range.generation);
         else
                 quantity_seconds(text, hold->age_seconds);
-        column_gap(column);
         printf("%*s", widths[column], cell);
 }
 
@@ -96,8 +89,11 @@ static void line_open(struct listing *listing, const struct reply_hold *hold) {
         }
         if (listing->ranges == 0)
                 heading_write(listing);
-        for (unsigned i = 0; i < listing->columns.count; i++)
+        for (unsigned i = 0; i < listing->columns.count; i++) {
+                if (i > 0)
+                        putchar(' ');
                 column_write(listing, listing->columns.chosen[i], hold);
+        }
         if (listing->with_holders)
                 putchar(' ');
 }

@@ -313,9 +313,9 @@ Test(map, tables_have_columns_and_bytes) {
         cr_expect_not_null(strstr(text, " 4194304    1\n"), "%s", text);
         text = ctl(&stage.scene, "ranges", "-b", "-o", "length,offset", NULL)->out;
         cr_expect_str_eq(text,
-                "      LENGTH          OFFSET\n"
-                "     4194304               0\n"
-                "        4096         4194304\n",
+                "      LENGTH           OFFSET\n"
+                "     4194304                0\n"
+                "        4096          4194304\n",
                 "%s", text);
         text = ctl(&stage.scene, "stats", "-o", "held,clients", "-b", NULL)->out;
         cr_expect_str_eq(text, "      HELD     CLIENTS\n   4198400           2\n", "%s", text);
