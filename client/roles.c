@@ -2,8 +2,12 @@
 #include "roles.h"
 
 #include <errno.h>
+#include <poll.h>
 
 #include "deadline.h"
+
+/* Who reads may have left meanwhile. */
+#define LOOK_AGAIN_MS 100
 
 int roles_take_sending(struct channel *channel, int64_t deadline) {
         int rc = 0;
@@ -22,17 +26,49 @@ int roles_take_sending(struct channel *channel, int64_t deadline) {
         return 0;
 }
 
+/* What it leaves undone is a turn's to see to. */
 void roles_leave_sending(struct channel *channel) {
+        const struct stream *stream = &channel->stream;
         channel->sending = false;
+        channel->blocked = stream->out_end > stream->out_start;
+        if (channel->queued.first || channel->blocked)
+                channel_raise(channel);
         if (channel->send_waiting > 0)
                 pthread_cond_signal(&channel->send_free);
 }
 
+/* Waits for room in the socket, without the lock. The daemon may wait for us to read, so we do if nobody else does. */
+static void wait_for_room(struct channel *channel, int64_t deadline) {
+        pthread_mutex_lock(&channel->lock);
+        bool reading = channel->reading;
+        pthread_mutex_unlock(&channel->lock);
+        struct pollfd socket = {channel->stream.fd, POLLOUT, 0};
+        if (!reading)
+                socket.events |= POLLIN;
+        int64_t left_ms = deadline_left_ms(deadline);
+        poll(&socket, 1, left_ms < 0 || left_ms > LOOK_AGAIN_MS ? LOOK_AGAIN_MS : (int)left_ms);
+        if (!(socket.revents & POLLIN))
+                return;
+        pthread_mutex_lock(&channel->lock);
+        if (!channel->reading && channel->state == CHANNEL_OPEN)
+                roles_read(channel, DEADLINE_PASSED);
+        pthread_mutex_unlock(&channel->lock);
+}
+
+static int flush(struct channel *channel, int64_t deadline) {
+        int rc;
+        while ((rc = stream_flush(&channel->stream, DEADLINE_PASSED)) == -ETIMEDOUT &&
+                deadline_left_ms(deadline) != 0)
+                wait_for_room(channel, deadline);
+        return rc;
+}
+
 /* The sender's role is the caller's, the lock is not. */
 static int send_request(
-        struct stream *stream, const struct request *request, int64_t deadline, bool *sent) {
+        struct channel *channel, const struct request *request, int64_t deadline, bool *sent) {
+        struct stream *stream = &channel->stream;
         *sent = false;
-        int rc = stream_flush(stream, deadline);
+        int rc = flush(channel, deadline);
         if (rc < 0)
                 return rc;
         ptrdiff_t length =
@@ -40,7 +76,7 @@ static int send_request(
         if (length < 0)
                 return -EINVAL;
         stream->out_end = (size_t)length;
-        rc = stream_flush(stream, deadline);
+        rc = flush(channel, deadline);
         *sent = rc == 0 || stream->out_start > 0;
         if (!*sent)
                 stream->out_end = 0;
@@ -50,7 +86,7 @@ static int send_request(
 int roles_send(
         struct channel *channel, const struct request *request, int64_t deadline, bool *sent) {
         pthread_mutex_unlock(&channel->lock);
-        int rc = send_request(&channel->stream, request, deadline, sent);
+        int rc = send_request(channel, request, deadline, sent);
         pthread_mutex_lock(&channel->lock);
         roles_leave_sending(channel);
         if (rc == -ENOTCONN)

@@ -43,8 +43,11 @@ void channel_submit_finished(struct channel *channel, struct call *call) {
 
 /* ---- Sending ---- */
 
+/* Of one that waits for memory it comes when others have returned some: it must not hold up their requests. */
 static size_t reply_bytes(const struct request *request) {
         size_t ranges = 0;
+        if (request->kind == REQUEST_ALLOC && request->alloc.wait)
+                return 0;
         if (request->kind == REQUEST_ALLOC)
                 ranges = (size_t)request->alloc.count + request->alloc.spare;
         else if (request->kind == REQUEST_GIVE)
@@ -81,18 +84,18 @@ static bool put(struct channel *channel, struct call *call) {
 }
 
 static void send_queued(struct channel *channel) {
+        const struct stream *stream = &channel->stream;
         if (channel->state != CHANNEL_OPEN || channel->sending ||
                 (!channel->queued.first && !channel->blocked))
                 return;
         bool more = true;
         channel->sending = true;
         while (more && channel->state == CHANNEL_OPEN) {
-                size_t before = channel->stream.out_end;
                 while (channel->queued.first && put(channel, channel->queued.first))
                         continue;
-                more = channel->stream.out_end > before;
+                bool some = stream->out_end > stream->out_start;
                 roles_flush(channel);
-                more = more && !channel->blocked && channel->queued.first;
+                more = some && channel->queued.first && stream->out_end == 0;
         }
         roles_leave_sending(channel);
 }
