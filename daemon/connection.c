@@ -31,10 +31,12 @@ void connections_bury(struct worker *worker) {
                 struct connection *connection =
                         LINK_OWNER(closed.next, struct connection, in_worker);
                 link_remove(&connection->in_worker);
-                if (connection->process_open)
+                if (connection->process_open) {
                         list_append(&worker->closed, &connection->in_worker);
-                else
-                        free(connection);
+                        continue;
+                }
+                free(connection->metrics);
+                free(connection);
         }
 }
 
@@ -254,6 +256,9 @@ void connection_reply(struct connection *connection, const struct reply *reply) 
         struct worker *worker = connection->worker;
         if (connection->state == CONNECTION_CLOSED)
                 return;
+        if (reply->kind == REPLY_REFUSED && connection->served)
+                refusals_count(
+                        &connection->served->refusals, connection->peer.uid, reply->refused.status);
         ptrdiff_t length = connection_encode(connection, reply);
         if (length < 0)
                 return;

@@ -53,6 +53,8 @@ struct connection {
         uint64_t accepted_ms;
         uint64_t received_ns; /* when what is being run was received */
         struct poller_socket socket;
+        char *metrics; /* owned; what is left of a text that is fetched in pages; NULL: nothing */
+        size_t metrics_bytes;
         bool more_input;    /* the last receive may have left something in the socket */
         bool unread;        /* there is something in the socket, for its turn */
         bool ended;         /* its end was reported, and is not again */

@@ -32,6 +32,7 @@ static const struct dispatch_row dispatch_rows[REQUEST_KIND_END] = {
         [REQUEST_HOLD] = {"hold", NEEDS_POOL, handle_hold},
         [REQUEST_CACHE] = {"cache", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE, handle_cache},
         [REQUEST_UNCACHE] = {"uncache", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE, handle_uncache},
+        [REQUEST_METRICS] = {"metrics", NEEDS_NOTHING, handle_metrics},
         [REQUEST_UNHOLD] = {"unhold", NEEDS_POOL, handle_unhold},
 };
 

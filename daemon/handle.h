@@ -18,6 +18,8 @@ request_handler handle_attach, handle_give, handle_lookup, handle_publish, handl
 request_handler handle_stats, handle_clients, handle_holds, handle_check;
 /* handle_map.c */
 request_handler handle_map;
+/* handle_metrics.c */
+request_handler handle_metrics;
 /* handle_cache.c */
 request_handler handle_cache, handle_uncache;
 /* handle_operator.c */
@@ -45,6 +47,13 @@ enum status call_refuse_grant(struct call *call, int error, unsigned order, size
 
 /* Memory came back: serves waiters. */
 void call_freed(struct call *call);
+
+/* A pool at a glance. What it points at, and the statistics that it is made of, lie in the worker's scratch. */
+void stats_collect(struct worker *worker, struct served_pool *served, struct reply_stats *stats);
+
+/* A session as operators see it; its name is info's. now_s: monotonic clock. */
+struct reply_client stats_client(
+        struct served_pool *served, const struct pool_session_info *info, uint64_t now_s);
 
 /* Refuses, unless the peer is root or the daemon's user. */
 enum status call_admit_operator(struct call *call);

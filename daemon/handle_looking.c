@@ -73,19 +73,20 @@ static size_t stats_orders(struct served_pool *served, const struct buddy_totals
         return count;
 }
 
-enum status handle_stats(struct call *call) {
-        struct served_pool *served = call->served;
-        struct worker_scratch *scratch = call->worker->scratch;
-        struct reply_stats *stats = &call->reply.stats;
+void stats_collect(struct worker *worker, struct served_pool *served, struct reply_stats *stats) {
+        struct worker_scratch *scratch = worker->scratch;
         struct buddy_totals totals;
         pool_totals(served->pool, &totals);
-        call->reply.kind = REPLY_STATS;
         *stats = (struct reply_stats){.orders = scratch->reply_orders};
         stats_sizes(served, &totals, stats);
         stats_counters(served, &scratch->statistics, stats);
         stats->order_count = stats_orders(served, &totals, scratch->reply_orders);
-        stats->uptime_seconds =
-                (worker_clock_ns() - call->worker->serving->started_ns) / 1000000000;
+        stats->uptime_seconds = (worker_clock_ns() - worker->serving->started_ns) / 1000000000;
+}
+
+enum status handle_stats(struct call *call) {
+        call->reply.kind = REPLY_STATS;
+        stats_collect(call->worker, call->served, &call->reply.stats);
         return STATUS_OK;
 }
 
@@ -96,7 +97,7 @@ static size_t list_limit(const struct request_list *list) {
                                                                      : list->limit;
 }
 
-static struct reply_client client_entry(
+struct reply_client stats_client(
         struct served_pool *served, const struct pool_session_info *info, uint64_t now_s) {
         const struct presence *presence = served_pool_presence(served, info->session);
         uint64_t since_s = atomic_load_explicit(&presence->connected_since_s, memory_order_relaxed);
@@ -133,7 +134,7 @@ enum status handle_clients(struct call *call) {
                 last = session;
                 if (session == SESSION_OPERATOR || pool_session_info(pool, session, info) != 0)
                         continue;
-                scratch->reply_clients[count++] = client_entry(call->served, info, now_s);
+                scratch->reply_clients[count++] = stats_client(call->served, info, now_s);
         }
         call->reply.kind = REPLY_CLIENTS;
         call->reply.clients = (struct reply_clients){

@@ -32,9 +32,14 @@ int served_pool_init(struct served_pool *served, struct store *store, unsigned w
         error = -pthread_mutex_init(&served->seek_lock, NULL);
         if (error)
                 goto free_pulse;
+        error = refusals_init(&served->refusals);
+        if (error)
+                goto destroy_lock;
         error = waiters_init(&served->waiters, store->pool);
         if (!error)
                 return 0;
+        refusals_deinit(&served->refusals);
+destroy_lock:
         pthread_mutex_destroy(&served->seek_lock);
 free_pulse:
         pulse_deinit(&served->pulse);
@@ -46,6 +51,7 @@ free_tables:
 
 void served_pool_deinit(struct served_pool *served) {
         waiters_deinit(&served->waiters);
+        refusals_deinit(&served->refusals);
         pthread_mutex_destroy(&served->seek_lock);
         pulse_deinit(&served->pulse);
         free(served->presence);

@@ -4,6 +4,7 @@
 
 #include "cache.h"
 #include "core/spinlock.h"
+#include "refusals.h"
 #include "statistics.h"
 #include "store.h"
 #include "waiters.h"
@@ -35,10 +36,13 @@ struct served_pool {
         uint64_t page_bytes;
         struct waiters waiters;
         struct pulse pulse;
+        struct refusals refusals;
         pthread_mutex_t seek_lock;          /* of who looks for a cache; comes first */
         _Atomic uint64_t closed_cache_hits; /* of caches that are gone */
-        struct presence *presence;          /* owned; by session */
-        struct statistics *statistics;      /* owned; by worker */
+        _Atomic uint64_t
+                told_cache_hits; /* the most that was ever told; a sum that clients write may shrink */
+        struct presence *presence;     /* owned; by session */
+        struct statistics *statistics; /* owned; by worker */
         unsigned worker_count;
         unsigned index;           /* among the server's pools */
         _Atomic uint32_t clients; /* connected sessions */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
 #include "log.h"
 #include "orphans.h"
@@ -202,8 +203,18 @@ deinit_pools:
         return error;
 }
 
+/* Once, so that what is told of it does not move when the clock is set. */
+static uint64_t wall_clock_at_ms(uint64_t monotonic_ns) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        uint64_t now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+        return now_ms - (worker_clock_ns() - monotonic_ns) / 1000000;
+}
+
 int server_run(const struct settings *settings, const struct server_start *start) {
-        struct serving serving = {.settings = settings, .started_ns = start->started_ns};
+        struct serving serving = {.settings = settings,
+                .started_ns = start->started_ns,
+                .started_wall_ms = wall_clock_at_ms(start->started_ns)};
         serving_raise_limit();
         int error = serving_start(&serving, start);
         if (error)

@@ -23,6 +23,7 @@ struct serving {
         unsigned worker_count;
         struct barrier barrier;
         uint64_t started_ns;
+        uint64_t started_wall_ms; /* the same instant by the wall clock, which may be set later */
 
         uv_loop_t loop; /* the main thread's: acceptor and signals; it enters no pool */
         struct acceptor acceptor;

@@ -22,6 +22,7 @@ uint64_t histogram_value(unsigned bucket) {
 
 void histogram_add(struct histogram *histogram, uint64_t ns) {
         statistics_count(&histogram->counts[histogram_bucket(ns)], 1);
+        statistics_count(&histogram->sum_ns, ns);
         if (ns > atomic_load_explicit(&histogram->max_ns, memory_order_relaxed))
                 atomic_store_explicit(&histogram->max_ns, ns, memory_order_relaxed);
 }
@@ -43,10 +44,18 @@ uint64_t histogram_quantile(const struct histogram *sum, double share) {
         return value < sum->max_ns ? value : sum->max_ns;
 }
 
+uint64_t histogram_count_to(const struct histogram *sum, uint64_t ns) {
+        uint64_t count = 0;
+        for (unsigned i = 0; i < HISTOGRAM_BUCKETS && histogram_value(i) <= ns; i++)
+                count += sum->counts[i];
+        return count;
+}
+
 static void histogram_merge(struct histogram *sum, const struct histogram *live) {
         for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
                 statistics_count(&sum->counts[i],
                         atomic_load_explicit(&live->counts[i], memory_order_relaxed));
+        statistics_count(&sum->sum_ns, atomic_load_explicit(&live->sum_ns, memory_order_relaxed));
         uint64_t max_ns = atomic_load_explicit(&live->max_ns, memory_order_relaxed);
         if (max_ns > sum->max_ns)
                 sum->max_ns = max_ns;

@@ -14,6 +14,7 @@
 
 struct histogram {
         _Atomic uint64_t counts[HISTOGRAM_BUCKETS];
+        _Atomic uint64_t sum_ns;
         _Atomic uint64_t max_ns;
 };
 
@@ -58,6 +59,10 @@ void histogram_add(struct histogram *histogram, uint64_t ns);
 /* The value below which this share (0 … 1) of the counted values lies, in ns; 0 when empty. The
  * histogram must be at rest: a sum. */
 uint64_t histogram_quantile(const struct histogram *sum, double share);
+
+/* How many of the counted values are this long at most, as exactly as the buckets are. The histogram must be
+ * at rest: a sum. */
+uint64_t histogram_count_to(const struct histogram *sum, uint64_t ns);
 
 /* Adds what another thread may be counting right now to a sum of the caller's own. */
 void statistics_add(struct statistics *sum, const struct statistics *live);

@@ -47,6 +47,7 @@ struct worker_scratch {
         uint32_t share_cells[MESSAGE_CELLS_MAX], share_sessions[MESSAGE_CELLS_MAX];
         uint64_t share_bytes[MESSAGE_CELLS_MAX];
         uint64_t cell_granted[MESSAGE_CELLS_MAX], cell_cached[MESSAGE_CELLS_MAX];
+        char page[MESSAGE_PAGE_MAX + 1];
 };
 
 /* What other threads hand to a worker. */

@@ -19,8 +19,9 @@
 #define MESSAGE_TOKEN_BYTES     16u
 #define MESSAGE_NAME_MAX        255u /* bytes of a name or key, without the terminator */
 #define MESSAGE_TEXT_MAX        1023u /* bytes of a detail or fault; longer ones are cut when encoded */
-#define MESSAGE_ENTRIES_MAX     1024u /* clients or holds in one reply; so many always fit */
-#define MESSAGE_CELLS_MAX       4096u /* of one map, and shares in one reply to it */
+#define MESSAGE_ENTRIES_MAX     1024u   /* clients or holds in one reply; so many always fit */
+#define MESSAGE_CELLS_MAX       4096u   /* of one map, and shares in one reply to it */
+#define MESSAGE_PAGE_MAX        524288u /* bytes of a page of text */
 #define MESSAGE_DESCRIPTORS_MAX 8u
 #define MESSAGE_FIELDS_MAX      16000u /* fields in one body, nested ones too; a packed array is one */
 /* An arena of this size decodes every message that is within its cap, if it was reset before. Address space: only
@@ -49,14 +50,15 @@
         X(UNHOLD, unhold, 18)                                                                      \
         X(CACHE, cache, 19)                                                                        \
         X(UNCACHE, uncache, 20)                                                                    \
-        X(MAP, map, 26)
+        X(MAP, map, 26)                                                                            \
+        X(METRICS, metrics, 27)
 
 enum request_kind {
         REQUEST_NONE = 0, /* unknown to this version: refused, not fatal */
 #define X(name, field, number) REQUEST_##name = number,
         REQUEST_LIST(X)
 #undef X
-                REQUEST_KIND_END = 27,
+                REQUEST_KIND_END = 28,
 };
 
 /* "HELLO" … for logs and statistics; "unknown" for anything else. */
@@ -145,6 +147,18 @@ struct request_unhold {
         uint64_t offset;
 };
 
+enum metrics_format {
+        METRICS_OPENMETRICS = 0,
+        METRICS_PROMETHEUS =
+                1, /* its older text format, which promtool and textfile collectors read */
+        METRICS_FORMAT_END,
+};
+
+struct request_metrics {
+        uint64_t cursor; /* 0 to begin, then what the last reply said */
+        uint32_t format; /* enum metrics_format */
+};
+
 /* Has no reply. */
 struct request_uncache {
         uint32_t order;
@@ -174,6 +188,7 @@ struct request {
                 struct request_unhold unhold;
                 struct request_uncache uncache;
                 struct request_map map;
+                struct request_metrics metrics;
                 /* ping, goodbye, stats, check, cache: no body */
         };
 };
@@ -189,7 +204,8 @@ struct request {
         X(HOLDS, holds, 9)                                                                         \
         X(CHECK, check, 10)                                                                        \
         X(RANGE, range, 11)                                                                        \
-        X(MAP, map, 14)
+        X(MAP, map, 14)                                                                            \
+        X(TEXT, text, 15)
 
 enum reply_kind {
         REPLY_NONE = 0,
@@ -311,6 +327,11 @@ struct reply_check {
         const char *fault; /* empty: everything holds */
 };
 
+struct reply_text {
+        const char *text;     /* MESSAGE_PAGE_MAX bytes at most */
+        uint64_t next_cursor; /* 0: that was all */
+};
+
 struct reply {
         uint64_t id;
         enum reply_kind kind;
@@ -325,6 +346,7 @@ struct reply {
                 struct reply_check check;
                 struct message_range range;
                 struct reply_map map;
+                struct reply_text text;
                 /* done: no body */
         };
 };

@@ -18,7 +18,7 @@
 REPLY_LIST(X)
 #undef X
 
-#define REPLY_KIND_END (REPLY_MAP + 1)
+#define REPLY_KIND_END (REPLY_TEXT + 1)
 
 /* A body, or a piece of one, on its way to the wire; points into the reply and into itself. */
 union reply_body {
@@ -32,6 +32,7 @@ union reply_body {
         Buddyd__Check check;
         Buddyd__Range range;
         Buddyd__Cells map;
+        Buddyd__Text text;
         struct clients_body clients;
         struct holds_body holds;
 };
@@ -270,6 +271,19 @@ static int map_write(const struct reply *reply, size_t first, union reply_body *
         return 0;
 }
 
+static int text_read(struct body_memory *memory, const ProtobufCMessage *body, struct reply *out) {
+        const Buddyd__Text *wire = (const Buddyd__Text *)body;
+        out->text.next_cursor = wire->next_cursor;
+        return body_text(memory, &wire->text, MESSAGE_PAGE_MAX, &out->text.text);
+}
+
+static int text_write(const struct reply *reply, size_t first, union reply_body *out) {
+        (void)first;
+        out->text = (Buddyd__Text)BUDDYD__TEXT__INIT;
+        out->text.next_cursor = reply->text.next_cursor;
+        return body_put_text(reply->text.text, MESSAGE_PAGE_MAX, &out->text.text);
+}
+
 static const struct reply_row rows[REPLY_KIND_END] = {
         [REPLY_REFUSED] = {&buddyd__refused__descriptor, refused_read, refused_write},
         [REPLY_DONE] = {&buddyd__empty__descriptor, done_read, done_write},
@@ -282,6 +296,7 @@ static const struct reply_row rows[REPLY_KIND_END] = {
         [REPLY_CHECK] = {&buddyd__check__descriptor, check_read, check_write},
         [REPLY_RANGE] = {&buddyd__range__descriptor, range_read, range_write},
         [REPLY_MAP] = {&buddyd__cells__descriptor, map_read, map_write},
+        [REPLY_TEXT] = {&buddyd__text__descriptor, text_read, text_write},
 };
 
 static const struct reply_row *row_of(unsigned kind) {

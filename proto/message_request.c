@@ -31,6 +31,7 @@ union request_body {
         Buddyd__Hold hold;
         Buddyd__Unhold unhold;
         Buddyd__Uncache uncache;
+        Buddyd__Metrics metrics;
         Buddyd__Map map;
 };
 
@@ -282,6 +283,21 @@ static int map_write(const struct request *request, union request_body *out) {
         return 0;
 }
 
+static int metrics_read(
+        struct body_memory *memory, const ProtobufCMessage *body, struct request *out) {
+        (void)memory;
+        const Buddyd__Metrics *wire = (const Buddyd__Metrics *)body;
+        out->metrics = (struct request_metrics){.cursor = wire->cursor, .format = wire->format};
+        return 0;
+}
+
+static int metrics_write(const struct request *request, union request_body *out) {
+        out->metrics = (Buddyd__Metrics)BUDDYD__METRICS__INIT;
+        out->metrics.cursor = request->metrics.cursor;
+        out->metrics.format = request->metrics.format;
+        return 0;
+}
+
 static const struct request_row rows[REQUEST_KIND_END] = {
         [REQUEST_HELLO] = {"HELLO", &buddyd__hello__descriptor, hello_read, hello_write},
         [REQUEST_ALLOC] = {"ALLOC", &buddyd__alloc__descriptor, alloc_read, alloc_write},
@@ -303,6 +319,7 @@ static const struct request_row rows[REQUEST_KIND_END] = {
         [REQUEST_CACHE] = {"CACHE", &buddyd__empty__descriptor, empty_read, empty_write},
         [REQUEST_UNCACHE] = {"UNCACHE", &buddyd__uncache__descriptor, uncache_read, uncache_write},
         [REQUEST_MAP] = {"MAP", &buddyd__map__descriptor, map_read, map_write},
+        [REQUEST_METRICS] = {"METRICS", &buddyd__metrics__descriptor, metrics_read, metrics_write},
 };
 
 static const struct request_row *row_of(unsigned kind) {

@@ -136,17 +136,22 @@ enum exit_status ask(struct observer *observer, struct request *request, enum re
         return EXIT_DONE;
 }
 
-static enum exit_status hello_within(const struct invocation *invocation,
-        const struct request_hello *hello, int timeout_ms, struct observer *out,
-        struct reply_welcome *welcome) {
+enum exit_status ask_connect(const struct invocation *invocation, struct observer *out) {
         struct sockaddr_un address;
         enum exit_status status = ask_socket(invocation, &address);
         if (status != EXIT_DONE)
                 return status;
+        int error = observer_open(out, &address);
+        return error != 0 ? complain_unconnected(address.sun_path, error) : EXIT_DONE;
+}
+
+static enum exit_status hello_within(const struct invocation *invocation,
+        const struct request_hello *hello, int timeout_ms, struct observer *out,
+        struct reply_welcome *welcome) {
         struct observer observer;
-        int error = observer_open(&observer, &address);
-        if (error != 0)
-                return complain_unconnected(address.sun_path, error);
+        enum exit_status status = ask_connect(invocation, &observer);
+        if (status != EXIT_DONE)
+                return status;
         observer_set_timeout(&observer, timeout_ms);
 
         struct request request = {.kind = REQUEST_HELLO, .hello = *hello};

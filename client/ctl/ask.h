@@ -24,6 +24,9 @@ enum exit_status ask_open_within(const struct invocation *invocation, int timeou
 enum exit_status ask_hello(const struct invocation *invocation, const struct request_hello *hello,
         struct observer *out, struct reply_welcome *welcome);
 
+/* Connects and says no hello: for what the daemon answers without one. */
+enum exit_status ask_connect(const struct invocation *invocation, struct observer *out);
+
 /* One request. EXIT_DONE: *out is a reply of the wanted kind. */
 enum exit_status ask(struct observer *observer, struct request *request, enum reply_kind wanted,
         struct reply *out);

@@ -40,7 +40,7 @@ _buddyctl() {
                         ((i + 1 < COMP_CWORD)) && connection+=("$word" "${COMP_WORDS[i + 1]}")
                         ((i++))
                         ;;
-                --watch | --sort | --client | --seconds | --uid | --by | --width | --svg | --columns | -o)
+                --watch | --sort | --client | --seconds | --uid | --by | --width | --svg | --columns | -o | --textfile | --listen | --format)
                         ((i++))
                         ;;
                 -*) ;;
@@ -51,7 +51,7 @@ _buddyctl() {
         done
 
         case $previous in
-        --socket | --svg)
+        --socket | --svg | --textfile)
                 compopt -o filenames 2>/dev/null
                 mapfile -t COMPREPLY < <(compgen -f -- "$current")
                 return
@@ -76,7 +76,11 @@ _buddyctl() {
                 mapfile -t COMPREPLY < <(_buddyctl_columns "$command" "$current")
                 return
                 ;;
-        --pool | --watch | --seconds | --width)
+        --format)
+                mapfile -t COMPREPLY < <(compgen -W 'openmetrics prometheus' -- "$current")
+                return
+                ;;
+        --pool | --watch | --seconds | --width | --listen)
                 return
                 ;;
         esac
@@ -84,7 +88,7 @@ _buddyctl() {
         local options='--socket --pool --help --version'
         case $command in
         '')
-                [[ $current != -* ]] && options='ping stats map orders clients ranges alloc free check bench'
+                [[ $current != -* ]] && options='ping stats map orders clients ranges alloc free check metrics bench'
                 ;;
         stats) options+=' --json --watch --bytes --columns' ;;
         map) options+=' --json --by --width --svg --bytes' ;;
@@ -92,6 +96,7 @@ _buddyctl() {
         clients) options+=' --json --sort --bytes --columns' ;;
         ranges) options+=' --json --client --bytes --columns' ;;
         check) options+=' --json --offline --uid' ;;
+        metrics) options+=' --textfile --listen --format' ;;
         bench) options+=' --json --seconds --unpinned' ;;
         *) options+=' --json' ;;
         esac

@@ -28,6 +28,9 @@ const struct option options[OPTION_COUNT] = {
         [OPTION_BY] = {"by", "WHAT", "share (held, cached, free: unless given) or client"},
         [OPTION_WIDTH] = {"width", "N", "columns, 10 to 1000 (else the terminal's)"},
         [OPTION_SVG] = {"svg", "FILE", "write a picture for browsers; \"-\": to stdout"},
+        [OPTION_TEXTFILE] = {"textfile", "FILE", "write FILE at once, for a textfile collector"},
+        [OPTION_LISTEN] = {"listen", "ADDRESS:PORT", "serve them by HTTP until interrupted"},
+        [OPTION_FORMAT] = {"format", "FORMAT", "openmetrics, or prometheus (its older text)"},
 };
 
 static const struct command commands[] = {
@@ -75,6 +78,15 @@ static const struct command commands[] = {
                 "Requests wait while it runs. With --offline, what a daemon has left is examined\n"
                 "without it and not changed: POOL, else the pool of --pool, in /dev/shm.\n",
                 cmd_check},
+        {"metrics", "all figures of all pools for monitoring, as OpenMetrics", NULL,
+                OPTION_BIT(OPTION_TEXTFILE) | OPTION_BIT(OPTION_LISTEN) | OPTION_BIT(OPTION_FORMAT),
+                "Without options, to standard output. A textfile is written beside FILE and "
+                "renamed,\n"
+                "in Prometheus' older text unless --format says otherwise, as node_exporter reads "
+                "it.\n"
+                "--listen answers GET /metrics in what the scraper accepts, 503 while there is no\n"
+                "daemon; port 0 is any free one. It prints where it listens.\n",
+                cmd_metrics},
         {"bench", "measure this machine: round trips, batches, cached pairs", NULL,
                 OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_SECONDS) | OPTION_BIT(OPTION_UNPINNED),
                 "Runs against the daemon and its pool, holds 64 pages or 8 MiB and leaves none.\n"

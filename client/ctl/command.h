@@ -31,6 +31,9 @@ enum option_id {
         OPTION_BY,
         OPTION_WIDTH,
         OPTION_SVG,
+        OPTION_TEXTFILE,
+        OPTION_LISTEN,
+        OPTION_FORMAT,
         OPTION_COUNT,
 };
 #define OPTION_BIT(id) (1u << (id))
@@ -77,4 +80,5 @@ enum exit_status cmd_ranges(const struct invocation *invocation);
 enum exit_status cmd_alloc(const struct invocation *invocation);
 enum exit_status cmd_free(const struct invocation *invocation);
 enum exit_status cmd_check(const struct invocation *invocation);
+enum exit_status cmd_metrics(const struct invocation *invocation);
 enum exit_status cmd_bench(const struct invocation *invocation);

@@ -34,10 +34,11 @@ Test(dispatch, other_numbers_have_none) {
         cr_expect_null(dispatch_find(UINT32_MAX));
 }
 
-Test(dispatch, before_hello_there_is_hello_and_ping) {
+Test(dispatch, before_hello_there_are_hello_ping_and_metrics) {
         for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
                 unsigned kind = kinds[i];
-                bool served = kind == REQUEST_HELLO || kind == REQUEST_PING;
+                bool served =
+                        kind == REQUEST_HELLO || kind == REQUEST_PING || kind == REQUEST_METRICS;
                 cr_expect_eq(
                         admit(kind, stranger), served ? STATUS_OK : STATUS_PROTOCOL, "%u", kind);
         }
@@ -61,7 +62,7 @@ Test(dispatch, observers_hold_nothing) {
                 cr_expect_eq(admit(refused[i], observer), STATUS_DENIED, "%u", refused[i]);
         static const unsigned served[] = {REQUEST_PING, REQUEST_STATS, REQUEST_CLIENTS,
                 REQUEST_HOLDS, REQUEST_CHECK, REQUEST_MAP, REQUEST_HOLD, REQUEST_UNHOLD,
-                REQUEST_GOODBYE};
+                REQUEST_GOODBYE, REQUEST_METRICS};
         for (size_t i = 0; i < sizeof served / sizeof *served; i++)
                 cr_expect_eq(admit(served[i], observer), STATUS_OK, "%u", served[i]);
 }

@@ -56,6 +56,23 @@ Test(histogram, quantiles_are_within_two_percent) {
         free(statistics);
 }
 
+Test(histogram, counts_up_to_a_bound_as_exactly_as_its_buckets) {
+        struct statistics *statistics = statistics_zeroed();
+        uint64_t sum = 0;
+        for (uint64_t ns = 1; ns <= 100000; sum += ns++)
+                histogram_add(&statistics->alloc, ns);
+        histogram_add(&statistics->alloc, UINT64_C(1) << HISTOGRAM_MAX_BITS);
+        cr_expect_eq(histogram_count_to(&statistics->alloc, 0), 0);
+        cr_expect_eq(histogram_count_to(&statistics->alloc, 10), 10);
+        for (uint64_t bound = 100; bound <= 100000; bound *= 10)
+                cr_expect_float_eq((double)histogram_count_to(&statistics->alloc, bound),
+                        (double)bound, (double)bound / 50);
+        cr_expect_eq(histogram_count_to(&statistics->alloc, UINT64_C(10000000000)), 100000);
+        cr_expect_eq(histogram_count_to(&statistics->alloc, UINT64_MAX), 100001);
+        cr_expect_eq(statistics->alloc.sum_ns, sum + (UINT64_C(1) << HISTOGRAM_MAX_BITS));
+        free(statistics);
+}
+
 Test(histogram, no_quantile_is_above_the_largest_value) {
         struct statistics *statistics = statistics_zeroed();
         histogram_add(&statistics->alloc, 1000000);

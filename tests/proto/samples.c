@@ -1,5 +1,7 @@
 #include "samples.h"
 
+#include <string.h>
+
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 #define TEXT_16 "0123456789abcdef"
@@ -19,7 +21,10 @@ static struct reply_hold holds[MESSAGE_ENTRIES_MAX];
 static const uint32_t descriptors[MESSAGE_DESCRIPTORS_MAX] = {
         DESCRIPTOR_SEGMENT, DESCRIPTOR_PULSE, 3, 77, UINT32_MAX, 0, 1, 2};
 
+static char text_page[MESSAGE_PAGE_MAX + 1];
+
 static void fill_arrays(void) {
+        memset(text_page, 'm', MESSAGE_PAGE_MAX);
         for (uint32_t i = 0; i < MESSAGE_BATCH_MAX; i++) {
                 places[i] = UINT64_C(0xfffff000) * i | (i % 32);
                 generations[i] = UINT32_MAX - i * 7919u;
@@ -85,6 +90,8 @@ static const struct request requests[] = {
                 .kind = REQUEST_MAP,
                 .map = {UINT64_MAX, UINT64_MAX - 1, UINT32_MAX, true, UINT64_MAX - 2}},
         {.id = 27, .kind = REQUEST_MAP},
+        {.id = 23, .kind = REQUEST_METRICS, .metrics = {UINT64_MAX, UINT32_MAX}},
+        {.id = 24, .kind = REQUEST_METRICS},
 };
 
 static const struct reply replies[] = {
@@ -127,6 +134,8 @@ static const struct reply replies[] = {
                         MESSAGE_CELLS_MAX - 1, generations, generations + 1, places + 2,
                         MESSAGE_CELLS_MAX - 2}},
         {.id = 22, .kind = REPLY_MAP},
+        {.id = 21, .kind = REPLY_TEXT, .text = {text_page, UINT64_MAX}},
+        {.id = 22, .kind = REPLY_TEXT, .text = {"", 0}},
 };
 
 const struct request *sample_requests(size_t *count) {

@@ -84,6 +84,9 @@ bool requests_equal(const struct request *a, const struct request *b) {
                 return a->map.offset == b->map.offset && a->map.cell_bytes == b->map.cell_bytes &&
                        a->map.cells == b->map.cells && a->map.by_client == b->map.by_client &&
                        a->map.cursor == b->map.cursor;
+        case REQUEST_METRICS:
+                return a->metrics.cursor == b->metrics.cursor &&
+                       a->metrics.format == b->metrics.format;
         case REQUEST_UNHOLD:
                 return a->unhold.offset == b->unhold.offset;
         default:
@@ -208,6 +211,9 @@ bool replies_equal(const struct reply *a, const struct reply *b) {
                        a->range.generation == b->range.generation;
         case REPLY_MAP:
                 return map_equal(&a->map, &b->map);
+        case REPLY_TEXT:
+                return a->text.next_cursor == b->text.next_cursor &&
+                       texts_equal(a->text.text, b->text.text);
         case REPLY_CHECK:
                 return check_equal(&a->check, &b->check);
         default:
