@@ -74,8 +74,8 @@ int buddyclient_set_name(struct buddyclient *client, const char *name);
 int buddyclient_set_read_only(struct buddyclient *client, bool read_only);
 
 /* Bytes of returned ranges that may be kept for the next alloc, which then makes no system call: 1 MiB unless set, at most 1/64
- * of the pool; 0 turns the cache off. Ranges of 1 MiB and more are not kept. What is kept is nobody's: the daemon takes it as
- * soon as somebody needs it. */
+ * of the pool; 0 turns the cache off. Ranges that are longer than all that, or than 256 pages, are not kept. What is kept is
+ * nobody's: the daemon takes it as soon as somebody needs it. */
 int buddyclient_set_cache_bytes(struct buddyclient *client, uint64_t bytes);
 
 /* How long connect and each request may take, and how long the daemon may be away, counted from when

@@ -21,14 +21,17 @@ struct cache {
         uint64_t area_bytes;
         int fd;                                    /* of the area; owned */
         _Atomic(const struct cache_pulse *) pulse; /* of the last of the pages below */
-        uint64_t size_bytes;                       /* ranges below this have words */
+        uint64_t size_bytes;                       /* ranges that begin below this have words */
         unsigned page_shift;
-        uint64_t block_max_bytes;
+        uint64_t block_max_bytes; /* longer ranges are not kept */
         _Atomic uint32_t limits
                 [CACHE_ORDERS]; /* slots in use: 0 or a power of two; written under the lock */
         pthread_mutex_t lock;   /* guards the rest */
         uint64_t budget_bytes, spent_bytes;
-        uint64_t hits_seen[CACHE_ORDERS];
+        uint64_t used_seen[CACHE_ORDERS]; /* when the window began, as are the next two */
+        unsigned misses[CACHE_ORDERS];    /* that found no budget */
+        unsigned looks;
+        uint64_t returned[CACHE_ORDERS]; /* times that its slots ran full */
         bool refilling[CACHE_ORDERS];
         struct cache_page
                 *pages; /* of the daemons so far: a thread may still look at an old one; owned */
@@ -53,13 +56,6 @@ int cache_hand_over_send(const struct cache *cache, struct stream *stream, uint6
 int cache_hand_over_receive(struct cache *cache, struct stream *stream, uint64_t id,
         int64_t deadline, struct stream_descriptors *descriptors);
 
-/* Whether ranges of this length may be cached, and the order that a length needs. */
-bool cache_serves(const struct cache *cache, uint64_t length);
-unsigned cache_order(const struct cache *cache, uint64_t length);
-
-/* Takes a range out. False: there is none. */
-bool cache_take(struct cache *cache, uint64_t length, struct buddyclient_range *out);
-
 /* What a range's word says of it. */
 enum cache_verdict {
         CACHE_UNKNOWN, /* nothing: it is not one of the cache's */
@@ -70,29 +66,35 @@ enum cache_verdict {
 enum cache_verdict cache_judge(
         struct cache *cache, const struct buddyclient_range *range, uint64_t *word);
 
-/* Makes a range that is CACHE_MINE one that is not in use, nor in a slot. False: it has changed since. */
-bool cache_claim(struct cache *cache, const struct buddyclient_range *range, uint64_t word);
+/* A range that was claimed (cache_slot.h): it is neither in use nor in a slot; in use again. */
 void cache_unclaim(struct cache *cache, const struct buddyclient_range *range);
 
-/* Puts a claimed range into a slot. False: there is no room, or it is wanted elsewhere; it stays claimed, under the name that
- * *range has then. *full: the order's slots
- * are nearly all in use now. */
-bool cache_put(struct cache *cache, struct buddyclient_range *range, bool *full);
-
-/* All of that for one range. */
+/* What comes of a range that is returned. */
 enum cache_release {
         CACHE_RELEASED,
-        CACHE_RELEASED_FULL,   /* the order's slots are all in use now */
+        CACHE_RELEASED_FULL,   /* the order's slots are nearly all in use now */
         CACHE_RELEASED_BEFORE, /* it was returned since it had this name */
-        CACHE_BY_REQUEST,      /* not here: it is in use, by the name that it then has */
+        CACHE_BY_REQUEST,      /* not here */
+        CACHE_NO_ROOM,         /* the same, as the order's slots are all in use, or it has none */
 };
-enum cache_release cache_release(struct cache *cache, struct buddyclient_range *range);
+
+/* Puts a claimed range into a slot. If it does not stay there it is still claimed, under the name that *range has then. */
+struct cache_putting {
+        unsigned order; /* of the last range; 0 to begin with */
+        unsigned tried; /* so many of its slots are not empty: a batch goes over them once */
+};
+enum cache_release cache_put(
+        struct cache *cache, struct buddyclient_range *range, struct cache_putting *putting);
+
+/* Claims a range and puts it. CACHE_BY_REQUEST, CACHE_NO_ROOM: it is in use; if it has another name now, *renamed is that,
+ * else it is left alone. */
+enum cache_release cache_release(
+        struct cache *cache, const struct buddyclient_range *range, uint64_t *renamed);
 
 /* Whether ranges may be put in now. */
 bool cache_is_open(const struct cache *cache);
 
-/* Ends the counting of a hold by a range's word: it will be in the table, and goes back by a request. False: the word has changed
- * since. */
+/* From here on a range goes back by a request; what its word counted will be in the table. False: the word has changed since. */
 bool cache_leave(struct cache *cache, const struct buddyclient_range *range, uint64_t word);
 
 /* Whether a range as the daemon names it can be noted here. */
@@ -107,9 +109,23 @@ bool cache_counts(struct cache *cache, const struct buddyclient_range *range);
 uint64_t cache_counted(const struct cache *cache);
 void cache_set_counted(struct cache *cache, uint64_t counted);
 
-/* Nothing was left: how many spare ranges to ask for, and which order, if any, is to be emptied for that (-1: none). */
-unsigned cache_missed(struct cache *cache, unsigned order, int *emptied);
+/* ---- Policy (cache_policy.c) ---- */
+
+/* What a look at who uses how many slots came to. */
+struct cache_shift {
+        unsigned spare; /* so many ranges are to be asked for along with what is needed */
+        uint32_t
+                emptied; /* orders (a bit each) that have lost their slots: what is in them is to go back */
+};
+
+/* Not enough was left of an order where so many were wanted. cache_refilled follows if there is spare. */
+struct cache_shift cache_missed(struct cache *cache, unsigned order, size_t wanted);
 void cache_refilled(struct cache *cache, unsigned order);
+
+/* There is no more room for what comes back of an order: whether there is now. *emptied, unless NULL, as above: others may give
+ * way for what comes back later; this time it is to go by a request, behind which what they had is gone, so that never
+ * more is kept than may be. */
+bool cache_crowded(struct cache *cache, unsigned order, uint32_t *emptied);
 
 /* How many slots of an order to keep when it is nearly full. */
 unsigned cache_keep(const struct cache *cache, unsigned order);

@@ -173,6 +173,11 @@ void client_uncache(struct buddyclient *client, unsigned order, unsigned keep) {
         channel_post(&client->channel, &request);
 }
 
+void client_uncache_orders(struct buddyclient *client, uint32_t orders) {
+        for (; orders != 0; orders &= orders - 1)
+                client_uncache(client, (unsigned)__builtin_ctz(orders), 0);
+}
+
 int client_leave_cache(struct buddyclient *client, const struct buddyclient_range *range) {
         uint64_t word;
         struct holding holding = {.offset = range->offset,
@@ -187,8 +192,13 @@ int client_leave_cache(struct buddyclient *client, const struct buddyclient_rang
                 enum cache_verdict verdict = cache_judge(&client->cache, range, &word);
                 if (verdict == CACHE_STALE)
                         return client_refuse_range(client, range, -ESTALE);
-                if (verdict == CACHE_UNKNOWN || !(word & CACHE_COUNTED))
+                if (verdict == CACHE_UNKNOWN)
                         return 0;
+                if (!(word & CACHE_COUNTED)) { /* a gift: the table does not know those */
+                        if ((word & CACHE_SHARED) || cache_leave(&client->cache, range, word))
+                                return 0;
+                        continue;
+                }
                 if (holdings_reserve(&client->holdings, 1) < 0)
                         return client_refuse(client, -ENOMEM, "no memory left in this process");
                 holdings_lock(&client->holdings);

@@ -84,6 +84,9 @@ struct holding client_holding(
 /* Has the daemon take what is in an order's slots from `keep` on; nobody waits for it. */
 void client_uncache(struct buddyclient *client, unsigned order, unsigned keep);
 
+/* The same for all of several orders, a bit each. */
+void client_uncache_orders(struct buddyclient *client, uint32_t orders);
+
 /* Before a request that drops a hold of this range: the table is what counts that hold. -ESTALE: it was returned since it had this
  * name; -ENOMEM. Refused with words. */
 int client_leave_cache(struct buddyclient *client, const struct buddyclient_range *range);

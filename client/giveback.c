@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "cache_slot.h"
 #include "roll_call.h"
 
 int giveback_accept(void *context, const struct reply *reply) {
@@ -99,28 +100,51 @@ static int release_by_requests(
 
 /* ---- Into the cache ---- */
 
-int giveback_cached(struct buddyclient *client, struct buddyclient_range *range) {
+/* Slots of an order are all in use, or it has none: whether it has more now. If not, a request is to follow. */
+static bool find_room(struct buddyclient *client, unsigned order) {
+        uint32_t emptied;
+        bool more = cache_crowded(&client->cache, order, &emptied);
+        client_uncache_orders(client, emptied);
+        return more;
+}
+
+/* Half of what is in the slots of an order goes back. */
+static void empty_half(struct buddyclient *client, unsigned order) {
+        unsigned keep = cache_keep(&client->cache, order);
+        if (keep > 1)
+                client_uncache(client, order, keep);
+}
+
+/* What is not simply in a slot now. 1: it goes by a request, under the name that it then has. */
+static int release_otherwise(
+        struct buddyclient *client, struct buddyclient_range *range, enum cache_release result) {
         struct cache *cache = &client->cache;
         unsigned order;
-        switch (cache_release(cache, range)) {
-        case CACHE_RELEASED:
-                return 0;
-        case CACHE_RELEASED_FULL:
-                order = cache_order(cache, range->length);
-                if (cache_keep(cache, order) > 1)
-                        client_uncache(client, order, cache_keep(cache, order));
-                return 0;
+        switch (result) {
         case CACHE_RELEASED_BEFORE:
                 return client_refuse_range(client, range, -ESTALE);
+        case CACHE_RELEASED_FULL:
+                order = cache_order(cache, range->length);
+                if (cache_keep(cache, order) > 1 && !cache_crowded(cache, order, NULL))
+                        empty_half(client, order);
+                return 0;
+        case CACHE_NO_ROOM:
+                order = cache_order(cache, range->length);
+                if (find_room(client, order) &&
+                        cache_release(cache, range, &range->generation) <= CACHE_RELEASED_FULL)
+                        return 0;
+                empty_half(client, order);
+                return 1;
         default:
                 return 1;
         }
 }
 
-/* Which of many are to be put into slots: claimed, all or none. What is not the cache's is moved to the front of rest. */
+/* Which of many are to be put into slots: claimed, all or none. */
 struct sorting {
-        struct buddyclient_range *mine, *rest; /* owned; count each */
+        struct buddyclient_range *mine, *rest; /* room for all in each */
         size_t mine_count, rest_count;
+        bool open; /* the cache */
 };
 
 static int sort_one(struct buddyclient *client, const struct buddyclient_range *range,
@@ -129,47 +153,85 @@ static int sort_one(struct buddyclient *client, const struct buddyclient_range *
         enum cache_verdict verdict = cache_judge(&client->cache, range, &word);
         if (verdict == CACHE_STALE)
                 return client_refuse_range(client, range, -ESTALE);
-        if (verdict == CACHE_MINE && cache_is_open(&client->cache) &&
-                cache_claim(&client->cache, range, word))
+        if (verdict == CACHE_MINE && sorting->open &&
+                cache_claim(cache_word_of(&client->cache, range), word))
                 sorting->mine[sorting->mine_count++] = *range;
         else
                 sorting->rest[sorting->rest_count++] = *range;
         return 0;
 }
 
+static void unclaim_all(struct buddyclient *client, const struct sorting *sorting) {
+        for (size_t i = 0; i < sorting->mine_count; i++)
+                cache_unclaim(&client->cache, &sorting->mine[i]);
+}
+
+/* One that is claimed. False: it goes by a request. */
+static bool put_one(struct buddyclient *client, struct buddyclient_range *range,
+        struct cache_putting *putting, uint32_t *full_orders) {
+        unsigned order = cache_order(&client->cache, range->length);
+        if (*full_orders & 1u << order)
+                return false;
+        enum cache_release result = cache_put(&client->cache, range, putting);
+        if (result == CACHE_NO_ROOM) {
+                putting->tried = 0;
+                if (find_room(client, order))
+                        result = cache_put(&client->cache, range, putting);
+                else
+                        *full_orders |= 1u << order;
+        }
+        return result <= CACHE_RELEASED_FULL;
+}
+
+/* What there is no room for is claimed no longer, and all that is left in rest. */
+static void put_all(struct buddyclient *client, struct sorting *sorting) {
+        struct cache_putting putting = {0};
+        uint32_t full_orders = 0;
+        sorting->rest_count = 0;
+        for (size_t i = 0; i < sorting->mine_count; i++) {
+                if (put_one(client, &sorting->mine[i], &putting, &full_orders))
+                        continue;
+                cache_unclaim(&client->cache, &sorting->mine[i]);
+                sorting->rest[sorting->rest_count++] = sorting->mine[i];
+        }
+}
+
 /* What is claimed cannot be refused any more, so the others go first. */
 static int release_sorted(struct buddyclient *client, const struct buddyclient_range *ranges,
         size_t count, struct sorting *sorting) {
         int rc = 0;
+        sorting->open = cache_is_open(&client->cache);
         for (size_t i = 0; rc == 0 && i < count; i++)
                 rc = sort_one(client, &ranges[i], sorting);
         if (rc == 0 && sorting->rest_count > 0)
                 rc = release_by_requests(client, sorting->rest, sorting->rest_count);
-        size_t left = 0;
-        for (size_t i = 0; i < sorting->mine_count; i++) {
-                struct buddyclient_range *range = &sorting->mine[i];
-                bool full = false;
-                if (rc == 0 && cache_put(&client->cache, range, &full))
-                        continue;
-                cache_unclaim(&client->cache, range);
-                sorting->rest[left++] = *range;
+        if (rc < 0) {
+                unclaim_all(client, sorting);
+                return rc;
         }
-        return rc < 0 || left == 0 ? rc : release_by_requests(client, sorting->rest, left);
+        put_all(client, sorting);
+        return sorting->rest_count == 0
+                       ? 0
+                       : release_by_requests(client, sorting->rest, sorting->rest_count);
 }
+
+/* Of so many no heap is needed: more do not fit into an order's slots. */
+#define RELEASE_FEW CACHE_SLOTS
 
 static int release_many(
         struct buddyclient *client, const struct buddyclient_range *ranges, size_t count) {
+        struct buddyclient_range few[2][RELEASE_FEW];
         if (!client->cache.area)
                 return release_by_requests(client, ranges, count);
-        struct sorting sorting = {
-                .mine = calloc(count, sizeof(*ranges)),
-                .rest = calloc(count, sizeof(*ranges)),
-        };
-        int rc = sorting.mine && sorting.rest
-                         ? release_sorted(client, ranges, count, &sorting)
-                         : client_refuse(client, -ENOMEM, "no memory left in this process");
-        free(sorting.mine);
-        free(sorting.rest);
+        struct sorting sorting = {.mine = few[0], .rest = few[1]};
+        if (count > RELEASE_FEW) {
+                sorting.mine = calloc(count, 2 * sizeof(*ranges));
+                sorting.rest = sorting.mine + count;
+        }
+        int rc = sorting.mine ? release_sorted(client, ranges, count, &sorting)
+                              : client_refuse(client, -ENOMEM, "no memory left in this process");
+        if (count > RELEASE_FEW)
+                free(sorting.mine);
         return rc;
 }
 
@@ -184,14 +246,24 @@ int buddyclient_release_many(
                           : release_many(client, ranges, count);
 }
 
+/* By a request, or as the cache says. */
+static __attribute__((noinline)) int release_one(struct buddyclient *client,
+        const struct buddyclient_range *range, enum cache_release result, uint64_t name) {
+        struct buddyclient_range named = {range->offset, range->length, name};
+        int rc = release_otherwise(client, &named, result);
+        return rc <= 0 ? rc : release_by_requests(client, &named, 1);
+}
+
+int giveback_cached(struct buddyclient *client, struct buddyclient_range *range) {
+        enum cache_release result = cache_release(&client->cache, range, &range->generation);
+        return result == CACHE_RELEASED ? 0 : release_otherwise(client, range, result);
+}
+
 int buddyclient_release(struct buddyclient *client, const struct buddyclient_range *range) {
-        struct buddyclient_range named;
         if (client && range && process_mark_is_mine(&client->mark) && client->cache.area) {
-                named = *range;
-                range = &named;
-                int rc = giveback_cached(client, &named);
-                if (rc <= 0)
-                        return rc;
+                uint64_t name = range->generation;
+                enum cache_release result = cache_release(&client->cache, range, &name);
+                return result == CACHE_RELEASED ? 0 : release_one(client, range, result, name);
         }
         int rc = client_usable(client);
         if (rc == 0 && !range)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cache_slot.h"
 #include "taking.h"
 
 /* What the daemon granted as ranges of at least the length that was asked for. */
@@ -149,15 +150,13 @@ static int alloc_ranges(struct buddyclient *client, const struct request_alloc *
         return taking_exchange(&taking, &request, taking_accept_ranges);
 }
 
-struct request_alloc taking_refill(struct buddyclient *client, uint64_t length) {
-        struct cache *cache = &client->cache;
-        int emptied;
-        struct request_alloc alloc = {.length = length,
-                .count = 1,
-                .spare = cache_missed(cache, cache_order(cache, length), &emptied)};
-        if (emptied >= 0)
-                client_uncache(client, (unsigned)emptied, 0);
-        return alloc;
+struct request_alloc taking_refill(
+        struct buddyclient *client, uint64_t length, size_t count, size_t wanted) {
+        struct cache_shift shift =
+                cache_missed(&client->cache, cache_order(&client->cache, length), wanted);
+        client_uncache_orders(client, shift.emptied);
+        return (struct request_alloc){
+                .length = length, .count = (uint32_t)count, .spare = shift.spare};
 }
 
 void taking_refilled(struct buddyclient *client, const struct request_alloc *alloc) {
@@ -165,9 +164,10 @@ void taking_refilled(struct buddyclient *client, const struct request_alloc *all
                 cache_refilled(&client->cache, cache_order(&client->cache, alloc->length));
 }
 
-static int alloc_and_refill(
-        struct buddyclient *client, uint64_t length, struct buddyclient_range *out) {
-        struct request_alloc alloc = taking_refill(client, length);
+/* Of an order of which the cache had too few, of `wanted` in all: these, and some more for the next times. */
+static int alloc_and_refill(struct buddyclient *client, const struct request_alloc *missing,
+        size_t wanted, struct buddyclient_range *out) {
+        struct request_alloc alloc = taking_refill(client, missing->length, missing->count, wanted);
         int rc = alloc_ranges(client, &alloc, out);
         taking_refilled(client, &alloc);
         return rc;
@@ -195,10 +195,11 @@ static int check_taking(const struct buddyclient *client, uint64_t length, size_
 int buddyclient_alloc(struct buddyclient *client, uint64_t length, struct buddyclient_range *out) {
         if (client && out && process_mark_is_mine(&client->mark) &&
                 cache_serves(&client->cache, length)) {
-                if (cache_take(&client->cache, length, out))
+                if (cache_take(&client->cache, length, 1, out) == 1)
                         return 0;
                 if (cache_is_open(&client->cache))
-                        return alloc_and_refill(client, length, out);
+                        return alloc_and_refill(client,
+                                &(struct request_alloc){.length = length, .count = 1}, 1, out);
         }
         int rc = check_taking(client, length, 1, out);
         if (rc < 0)
@@ -221,19 +222,35 @@ int buddyclient_alloc_wait(struct buddyclient *client, uint64_t length, int time
 
 bool taking_all_cached(
         struct buddyclient *client, uint64_t length, size_t count, struct buddyclient_range *out) {
-        struct cache *cache = &client->cache;
         struct buddyclient_range taken[CACHE_SLOTS];
-        size_t had = 0;
         if (count > CACHE_SLOTS)
                 return false;
-        while (had < count && cache_take(cache, length, &taken[had]))
-                had++;
-        if (had == count) {
+        size_t had = cache_take(&client->cache, length, count, taken);
+        if (had < count)
+                buddyclient_release_many(client, taken, had);
+        else
                 memcpy(out, taken, count * sizeof(*taken));
-                return true;
+        return had == count;
+}
+
+/* What the cache has, and the rest by a request; all or none. */
+static int alloc_many_cached(
+        struct buddyclient *client, uint64_t length, size_t count, struct buddyclient_range *out) {
+        struct buddyclient_range taken[CACHE_SLOTS];
+        size_t most = count < CACHE_SLOTS ? count : CACHE_SLOTS;
+        size_t had = cache_take(&client->cache, length, most, taken);
+        if (had < count) {
+                struct request_alloc missing = {.length = length, .count = (uint32_t)(count - had)};
+                int rc = cache_is_open(&client->cache)
+                                 ? alloc_and_refill(client, &missing, count, out + had)
+                                 : alloc_ranges(client, &missing, out + had);
+                if (rc < 0) {
+                        buddyclient_release_many(client, taken, had);
+                        return rc;
+                }
         }
-        buddyclient_release_many(client, taken, had);
-        return false;
+        memcpy(out, taken, had * sizeof(*taken));
+        return 0;
 }
 
 int buddyclient_alloc_many(
@@ -241,8 +258,8 @@ int buddyclient_alloc_many(
         int rc = check_taking(client, length, count, out);
         if (rc < 0)
                 return rc;
-        if (cache_serves(&client->cache, length) && taking_all_cached(client, length, count, out))
-                return 0;
+        if (cache_serves(&client->cache, length))
+                return alloc_many_cached(client, length, count, out);
         struct request_alloc alloc = {.length = length, .count = (uint32_t)count};
         return alloc_ranges(client, &alloc, out);
 }

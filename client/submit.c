@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache_slot.h"
 #include "giveback.h"
 #include "sharing.h"
 #include "taking.h"
@@ -147,7 +148,7 @@ static int submit_alloc_or_take(
                 return submit_finished(client, submission);
         struct request_alloc alloc = {.length = length, .count = (uint32_t)count};
         if (serves && count == 1 && cache_is_open(&client->cache))
-                alloc = taking_refill(client, length);
+                alloc = taking_refill(client, length, 1, 1);
         int rc = submit_alloc(client, submission, &alloc);
         if (rc < 0)
                 taking_refilled(client, &alloc);

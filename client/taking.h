@@ -19,8 +19,10 @@ struct taking {
 /* What the daemon would refuse in any case: -EINVAL. */
 int taking_check(const struct buddyclient *client, uint64_t length, size_t count);
 
-/* An alloc of one range, and of some more for the next times; afterwards, whatever came of it. */
-struct request_alloc taking_refill(struct buddyclient *client, uint64_t length);
+/* An alloc of these, of `wanted` of which the cache had too few, and of some more for the next times; afterwards, whatever came
+ * of it. */
+struct request_alloc taking_refill(
+        struct buddyclient *client, uint64_t length, size_t count, size_t wanted);
 void taking_refilled(struct buddyclient *client, const struct request_alloc *alloc);
 
 /* Takes all out of the cache, or none. */

@@ -20,11 +20,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CACHE_ORDERS    8u
-#define CACHE_SLOTS     64u                   /* per order; a power of two */
-#define CACHE_BLOCK_MAX (UINT64_C(512) << 10) /* bytes; larger ranges are not cached */
-#define CACHE_AREA_MAX  (UINT64_C(4) << 30)   /* bytes; pools that need more have no caches */
-#define CACHE_AREA_NAME "buddyclient.cache"   /* of the memfd, by which the next daemon finds it */
+#define CACHE_ORDERS    9u  /* as the ledger knows names of: blocks below 512 pages */
+#define CACHE_SLOTS     64u /* per order; a power of two */
+#define CACHE_AREA_MAX  (UINT64_C(4) << 30) /* bytes; pools that need more have no caches */
+#define CACHE_AREA_NAME "buddyclient.cache" /* of the memfd, by which the next daemon finds it */
 
 struct cache_area {
         uint8_t token[16];                   /* of the session whose it is; by the client */
@@ -32,9 +31,9 @@ struct cache_area {
         _Atomic uint64_t counted;            /* words with CACHE_COUNTED */
         _Atomic uint32_t used[CACHE_ORDERS]; /* slots from here on were never used; by the client */
         alignas(4096) _Atomic uint64_t slots[CACHE_ORDERS][CACHE_SLOTS];
-        alignas(4096) _Atomic uint64_t
-                hits[CACHE_ORDERS][CACHE_SLOTS]; /* ranges taken out of the slot */
-        alignas(4096) _Atomic uint64_t words[];  /* in the order of cache_word_index */
+        /* Ranges taken out of the slot. Not a multiple of a page behind it: a CPU would take the one for the other. */
+        alignas(64) _Atomic uint64_t hits[CACHE_ORDERS][CACHE_SLOTS];
+        alignas(4096) _Atomic uint64_t words[]; /* in the order of cache_word_index */
 };
 
 /* Bytes of the area for a pool of at most so many pages. */
@@ -63,24 +62,27 @@ static inline uint64_t cache_slot_pack(uint32_t page, uint32_t generation) {
         return (uint64_t)page << 32 | generation;
 }
 
-/* generation : 32 | use : 24 | order : 4 | unused : 1 | counted : 1 | shared : 1 | in use : 1 */
-#define CACHE_IN_USE    (UINT64_C(1) << 63)
-#define CACHE_SHARED    (UINT64_C(1) << 62)
-#define CACHE_COUNTED   (UINT64_C(1) << 61) /* the client's hold is in no other table of its */
-#define CACHE_USE_MAX   0x7fffffu
-#define CACHE_USE_SHIFT 32
+/* generation : 32 | use : 24 | order : 4 | arriving : 1 | counted : 1 | shared : 1 | in use : 1 */
+#define CACHE_IN_USE  (UINT64_C(1) << 63)
+#define CACHE_SHARED  (UINT64_C(1) << 62)
+#define CACHE_COUNTED (UINT64_C(1) << 61) /* the client's hold is in no other table of its */
+#define CACHE_ARRIVING                                                                             \
+        (UINT64_C(1) << 60) /* with shared: a gift that is not the client's alone yet */
+#define CACHE_USE_MAX     0x7fffffu
+#define CACHE_USE_SHIFT   32
+#define CACHE_ORDER_SHIFT 56
 
 /* name: as users see it, use << 32 | generation. */
 static inline uint64_t cache_word_pack(uint64_t name, unsigned order) {
-        return name | (uint64_t)order << 56;
+        return name | (uint64_t)order << CACHE_ORDER_SHIFT;
 }
 
 static inline uint64_t cache_word_name(uint64_t word) {
-        return word & ((UINT64_C(1) << 56) - 1);
+        return word & ((UINT64_C(1) << CACHE_ORDER_SHIFT) - 1);
 }
 
 static inline unsigned cache_word_order(uint64_t word) {
-        return (unsigned)(word >> 56) & 15;
+        return (unsigned)(word >> CACHE_ORDER_SHIFT) & 15;
 }
 
 /* Whether a word is about this life of this block, whatever the use. */

@@ -182,15 +182,107 @@ Test(cache, keeps_no_more_than_was_set) {
         unstage(&scene, observer);
 }
 
-Test(cache, ranges_of_1_mib_are_not_kept) {
+Test(cache, a_range_as_long_as_all_that_may_be_kept_is_kept) {
         struct scene scene;
         stage(&scene);
         struct buddyclient *client = cached_new(&scene), *observer = client_new(&scene);
         cr_assert_eq(churn(client, MIB, 16), 0);
+        cr_assert_eq(stats_of(observer).cached_bytes, MIB);
+        uint64_t hits = stats_of(observer).cache_hits_total;
+        for (int round = 0; round < 100; round++)
+                cr_assert_eq(churn(client, MIB, 1), 0);
+        cr_assert_eq(stats_of(observer).cache_hits_total, hits + 100);
         cr_assert_eq(churn(client, 2 * MIB, 4), 0);
         struct buddyclient_stats stats = stats_of(observer);
-        cr_assert_eq(stats.cached_bytes, 0);
+        cr_assert_eq(stats.cached_bytes, MIB, "more is kept than may be: %lu", stats.cached_bytes);
         cr_assert_eq(stats.held_bytes, 0);
+        buddyclient_destroy(client);
+        unstage(&scene, observer);
+}
+
+/* How many of so many pairs came out of the cache. */
+static uint64_t hits_of_pairs(struct buddyclient *client, struct buddyclient *observer,
+        const uint64_t *lengths, int count, int rounds) {
+        uint64_t before = stats_of(observer).cache_hits_total;
+        for (int round = 0; round < rounds; round++)
+                for (int each = 0; each < count; each++)
+                        cr_assert_eq(churn(client, lengths[each], 1), 0);
+        return stats_of(observer).cache_hits_total - before;
+}
+
+Test(cache, who_works_gets_the_slots_whatever_had_them_before) {
+        struct scene scene;
+        const uint64_t large = MIB, small = SCENE_PAGE, both[2] = {SCENE_PAGE, MIB};
+        stage(&scene);
+        struct buddyclient *client = cached_new(&scene), *observer = client_new(&scene);
+        for (int turn = 0; turn < 3; turn++) {
+                uint64_t hits = hits_of_pairs(client, observer, &large, 1, 100);
+                cr_assert_geq(hits, 80, "large: %lu", hits);
+                hits = hits_of_pairs(client, observer, &small, 1, 100);
+                cr_assert_geq(hits, 80, "small: %lu", hits);
+        }
+        cr_assert_eq(fill(client), 0);
+        uint64_t hits = hits_of_pairs(client, observer, &large, 1, 100);
+        cr_assert_geq(hits, 80, "large after all others: %lu", hits);
+        /* There is room for one of the two: for the one that needs less. */
+        hits = hits_of_pairs(client, observer, both, 2, 100);
+        cr_assert_geq(hits, 80, "in turns: %lu", hits);
+        buddyclient_destroy(client);
+        unstage(&scene, observer);
+}
+
+static void expect_batches_cached(struct buddyclient *client, struct buddyclient *observer) {
+        struct buddyclient_range ranges[64];
+        uint64_t hits = 0;
+        for (int round = 0; round < 20; round++) {
+                uint64_t before = stats_of(observer).cache_hits_total;
+                cr_assert_eq(buddyclient_alloc_many(client, SCENE_PAGE, 64, ranges), 0);
+                expect_held(observer, 64 * SCENE_PAGE);
+                for (size_t each = 1; each < 64; each++)
+                        for (size_t other = 0; other < each; other++)
+                                cr_assert_neq(ranges[each].offset, ranges[other].offset);
+                cr_assert_eq(buddyclient_release_many(client, ranges, 64), 0);
+                expect_held(observer, 0);
+                hits = stats_of(observer).cache_hits_total - before;
+        }
+        cr_assert_eq(hits, 64, "%lu of a batch were cached", hits);
+}
+
+Test(cache, batches_come_out_of_it_and_go_back) {
+        struct scene scene;
+        struct buddyclient_range ranges[65], again[64];
+        stage(&scene);
+        struct buddyclient *client = cached_new(&scene), *observer = client_new(&scene);
+        expect_batches_cached(client, observer);
+        /* A part of it comes out of the cache. */
+        cr_assert_eq(buddyclient_alloc_many(client, SCENE_PAGE, 65, ranges), 0);
+        expect_held(observer, 65 * SCENE_PAGE);
+        cr_assert_eq(buddyclient_release_many(client, ranges, 65), 0);
+        expect_held(observer, 0);
+        /* All or none: what is stale is refused, and the rest stays held. */
+        cr_assert_eq(buddyclient_alloc_many(client, SCENE_PAGE, 64, ranges), 0);
+        memcpy(again, ranges, sizeof(again));
+        again[63] = again[0];
+        cr_assert_eq(buddyclient_release_many(client, again, 64), -ESTALE);
+        expect_held(observer, 64 * SCENE_PAGE);
+        cr_assert_eq(buddyclient_release_many(client, ranges, 64), 0);
+        cr_assert_eq(buddyclient_release_many(client, ranges, 64), -ESTALE);
+        expect_held(observer, 0);
+        /* What cannot be had: what was taken out of the cache for it is free again. */
+        static struct buddyclient_range most[4096];
+        struct buddyclient_range rest;
+        cr_assert_eq(buddyclient_alloc(observer, POOL_BYTES / 2, &rest), 0);
+        cr_assert_eq(buddyclient_alloc_many(observer, SCENE_PAGE, 4096, most), 0);
+        static struct buddyclient_range more[4096];
+        cr_assert_eq(buddyclient_alloc_many(client, SCENE_PAGE, 4096, more), 0);
+        cr_assert_eq(buddyclient_release(client, &more[0]), 0);
+        expect_held(observer, POOL_BYTES - SCENE_PAGE);
+        cr_assert_eq(buddyclient_alloc_many(client, SCENE_PAGE, 2, ranges), -ENOMEM);
+        expect_held(observer, POOL_BYTES - SCENE_PAGE);
+        cr_assert_eq(buddyclient_release_many(client, more + 1, 4095), 0);
+        cr_assert_eq(buddyclient_release_many(observer, most, 4096), 0);
+        cr_assert_eq(buddyclient_release(observer, &rest), 0);
+        expect_sound(&scene);
         buddyclient_destroy(client);
         unstage(&scene, observer);
 }
