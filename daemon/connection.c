@@ -19,10 +19,6 @@
 
 /* ---- Closing ---- */
 
-static void connection_process_closed(uv_handle_t *process) {
-        ((struct connection *)process->data)->process_open = false;
-}
-
 void connections_bury(struct worker *worker) {
         struct link closed;
         link_init(&closed);
@@ -31,10 +27,6 @@ void connections_bury(struct worker *worker) {
                 struct connection *connection =
                         LINK_OWNER(closed.next, struct connection, in_worker);
                 link_remove(&connection->in_worker);
-                if (connection->process_open) {
-                        list_append(&worker->closed, &connection->in_worker);
-                        continue;
-                }
                 free(connection->metrics);
                 free(connection);
         }
@@ -73,8 +65,7 @@ static void connection_detach(struct connection *connection) {
                 worker->output_bytes = 0;
         }
         poller_watch(&worker->poller, &connection->socket, connection->fd, 0);
-        if (connection->process_open)
-                uv_close((uv_handle_t *)&connection->process, connection_process_closed);
+        poller_watch(&worker->poller, &connection->process, connection->peer.pidfd, 0);
         turns_leave(&worker->turns, connection->share);
         list_append(&worker->closed, &connection->in_worker);
         output_deinit(&connection->output);
@@ -315,15 +306,10 @@ void connection_farewell(struct connection *connection, uint64_t id) {
 /* ---- Beginning ---- */
 
 static int connection_watch_process(struct connection *connection) {
-        uv_loop_t *loop = &connection->worker->loop;
-        if (connection->peer.pidfd < 0)
-                return 0;
-        int error = uv_poll_init(loop, &connection->process, connection->peer.pidfd);
-        if (error)
-                return error;
-        connection->process_open = true;
-        connection->process.data = connection;
-        return uv_poll_start(&connection->process, UV_READABLE, connection_on_process);
+        int pidfd = connection->peer.pidfd;
+        return pidfd < 0 ? 0
+                         : poller_watch(&connection->worker->poller, &connection->process, pidfd,
+                                   EPOLLIN);
 }
 
 int connection_new(struct worker *worker, const struct arrival *arrival) {
@@ -342,6 +328,7 @@ int connection_new(struct worker *worker, const struct arrival *arrival) {
                 .fd = arrival->fd,
                 .passed = -1,
                 .socket.ready = connection_on_socket,
+                .process.ready = connection_on_process,
                 .plain_receive = peer_sends_bytes_only(arrival->fd),
                 .input = arrival->input,
                 .input_bytes = arrival->input_bytes,
@@ -354,7 +341,7 @@ int connection_new(struct worker *worker, const struct arrival *arrival) {
         list_append(&worker->connections, &connection->in_worker);
         int error = connection_watch_process(connection);
         if (error)
-                connection_close(connection, uv_strerror(error));
+                connection_close(connection, strerror(-error));
         else
                 connection_settle(connection);
         return 0;

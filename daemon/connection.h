@@ -1,5 +1,5 @@
 /* One client's socket: receives, runs whole requests, sends, closes. It owns the descriptors and what is
- * kept of input and output; once closed, it is freed between two turns, when its handle for the process is closed, too.
+ * kept of input and output; once closed, it is freed between two turns.
  *
  *   GREETING → OPEN → PARTING → LEAVING → CLOSED
  *
@@ -9,7 +9,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <uv.h>
 
 #include "list.h"
 #include "output.h"
@@ -61,8 +60,7 @@ struct connection {
         bool dead;          /* its process has ended: what it sent is run, and then it is closed */
         size_t drained;     /* bytes of that */
         bool plain_receive; /* no descriptor can come along with what it sends */
-        uv_poll_t process;
-        bool process_open; /* the handle was initialised, and its close callback has not run */
+        struct poller_socket process; /* of the pidfd */
 };
 
 /* Starts serving; takes descriptors and input. 0 or -errno, with nothing taken or left behind. */
@@ -94,7 +92,7 @@ void connection_farewell(struct connection *connection, uint64_t id);
 /* Closes at once. reason is logged unless NULL. */
 void connection_close(struct connection *connection, const char *reason);
 
-/* Frees the worker's closed connections, as far as nothing refers to them any more. Between two turns. */
+/* Frees the worker's closed connections. Between two turns. */
 void connections_bury(struct worker *worker);
 
 /* Its turn: goes on with requests that were received before, or receives some. */

@@ -180,11 +180,9 @@ void connection_on_socket(struct poller_socket *socket, uint32_t events) {
         connection_settle(connection);
 }
 
-void connection_on_process(uv_poll_t *handle, int status, int events) {
-        struct connection *connection = handle->data;
-        (void)status;
+void connection_on_process(struct poller_socket *process, uint32_t events) {
+        struct connection *connection = LINK_OWNER(process, struct connection, process);
         (void)events;
-        uv_poll_stop(handle);
         connection->dead = true;
         connection_settle(connection);
 }

@@ -21,4 +21,4 @@ void connection_hand_over(struct connection *connection);
 
 /* Its socket, and the end of its process. */
 void connection_on_socket(struct poller_socket *socket, uint32_t events);
-void connection_on_process(uv_poll_t *handle, int status, int events);
+void connection_on_process(struct poller_socket *process, uint32_t events);

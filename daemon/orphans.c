@@ -1,4 +1,5 @@
-/* See orphans.h. An orphan is freed by its handle's close callback, or at once if it has none. */
+/* See orphans.h. An orphan with a timer is freed by its close callback, any other between two turns, as the poller may still
+ * have something to report of it. */
 #include "orphans.h"
 
 #include <errno.h>
@@ -18,31 +19,27 @@ struct orphan {
         struct worker *worker;
         struct served_pool *served;
         struct pool_session_info info;
-        int pidfd; /* owned; -1: the process cannot be watched */
-        bool watched;
-        union {
-                uv_handle_t handle;
-                uv_poll_t process;
-                uv_timer_t grace; /* of a process that cannot be seen */
-        } watch;
+        int pidfd;                    /* owned; -1: the process cannot be watched */
+        struct poller_socket process; /* of the pidfd */
+        bool timed;
+        uv_timer_t grace; /* of a process that cannot be seen */
 };
 
-static void orphan_closed(uv_handle_t *handle) {
-        free(LINK_OWNER(handle, struct orphan, watch));
+static void orphan_closed(uv_handle_t *grace) {
+        free(LINK_OWNER(grace, struct orphan, grace));
 }
 
 static void orphan_close(struct orphan *orphan) {
         served_pool_presence(orphan->served, orphan->info.session)->orphan = NULL;
         atomic_fetch_sub_explicit(&orphan->served->orphans, 1, memory_order_relaxed);
         link_remove(&orphan->in_orphans);
-        bool watched = orphan->watched;
-        int pidfd = orphan->pidfd;
-        if (watched)
-                uv_close(&orphan->watch.handle, orphan_closed);
+        poller_watch(&orphan->worker->poller, &orphan->process, orphan->pidfd, 0);
+        if (orphan->pidfd >= 0)
+                close(orphan->pidfd);
+        if (orphan->timed)
+                uv_close((uv_handle_t *)&orphan->grace, orphan_closed);
         else
-                free(orphan);
-        if (pidfd >= 0)
-                close(pidfd);
+                list_append(&orphan->worker->closed_orphans, &orphan->in_orphans);
 }
 
 /* ---- The end of one that did not come back ---- */
@@ -56,14 +53,13 @@ static void orphan_end(struct orphan *orphan, const char *ending) {
         orphan_close(orphan);
 }
 
-static void orphan_died(uv_poll_t *process, int status, int events) {
-        (void)status;
+static void orphan_died(struct poller_socket *process, uint32_t events) {
         (void)events;
-        orphan_end(LINK_OWNER(process, struct orphan, watch), "is gone");
+        orphan_end(LINK_OWNER(process, struct orphan, process), "is gone");
 }
 
 static void orphan_stayed_away(uv_timer_t *grace) {
-        orphan_end(LINK_OWNER(grace, struct orphan, watch),
+        orphan_end(LINK_OWNER(grace, struct orphan, grace),
                 "cannot be seen and did not come back in time");
 }
 
@@ -98,22 +94,18 @@ static struct orphan *orphan_new(struct worker *worker, struct served_pool *serv
 }
 
 static int orphan_watch(struct orphan *orphan) {
-        uv_loop_t *loop = &orphan->worker->loop;
-        int error = uv_poll_init(loop, &orphan->watch.process, orphan->pidfd);
-        if (error)
-                return error;
-        orphan->watched = true;
-        return uv_poll_start(&orphan->watch.process, UV_READABLE, orphan_died);
+        orphan->process.ready = orphan_died;
+        return poller_watch(&orphan->worker->poller, &orphan->process, orphan->pidfd, EPOLLIN);
 }
 
 static void orphan_give_time(struct orphan *orphan) {
         uv_loop_t *loop = &orphan->worker->loop;
         const struct pool_settings *settings = &orphan->served->store->settings;
         uv_update_time(loop);
-        uv_timer_init(loop, &orphan->watch.grace);
-        orphan->watched = true;
-        uv_timer_start(&orphan->watch.grace, orphan_stayed_away,
-                (uint64_t)settings->grace_seconds * 1000, 0);
+        uv_timer_init(loop, &orphan->grace);
+        orphan->timed = true;
+        uv_timer_start(
+                &orphan->grace, orphan_stayed_away, (uint64_t)settings->grace_seconds * 1000, 0);
 }
 
 int orphan_keep(struct worker *worker, struct served_pool *served,
@@ -193,6 +185,15 @@ int orphans_adopt(struct serving *serving) {
         for (unsigned i = 0; i < serving->worker_count; i++)
                 orphans_reclaim(&serving->workers[i], until_ns);
         return 0;
+}
+
+void orphans_bury(struct worker *worker) {
+        while (link_used(&worker->closed_orphans)) {
+                struct orphan *orphan =
+                        LINK_OWNER(worker->closed_orphans.next, struct orphan, in_orphans);
+                link_remove(&orphan->in_orphans);
+                free(orphan);
+        }
 }
 
 void orphans_forget(struct worker *worker) {

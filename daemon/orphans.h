@@ -27,5 +27,8 @@ int orphan_resume(struct connection *connection, struct served_pool *served,
 int orphan_keep(struct worker *worker, struct served_pool *served,
         const struct pool_session_info *info, int pidfd);
 
+/* Frees those of a worker that are over. Between two turns. */
+void orphans_bury(struct worker *worker);
+
 /* Stops watching those of a worker; on its thread, or while it does not run. */
 void orphans_forget(struct worker *worker);

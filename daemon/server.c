@@ -9,8 +9,10 @@
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "log.h"
+#include "loop_memory.h"
 #include "orphans.h"
 #include "ration.h"
 #include "serving.h"
@@ -23,6 +25,16 @@ static void serving_raise_limit(void) {
                 limit.rlim_cur = limit.rlim_max;
                 setrlimit(RLIMIT_NOFILE, &limit);
         }
+}
+
+/* The first loop makes a pipe for signals, and libuv ends the process if it cannot: better we are told. */
+static int serving_probe_pipe(void) {
+        int ends[2];
+        if (pipe(ends) < 0)
+                return -errno;
+        close(ends[0]);
+        close(ends[1]);
+        return 0;
 }
 
 /* ---- Pools ---- */
@@ -216,7 +228,10 @@ int server_run(const struct settings *settings, const struct server_start *start
                 .started_ns = start->started_ns,
                 .started_wall_ms = wall_clock_at_ms(start->started_ns)};
         serving_raise_limit();
-        int error = serving_start(&serving, start);
+        loop_memory_set_aside();
+        int error = serving_probe_pipe();
+        if (!error)
+                error = serving_start(&serving, start);
         if (error)
                 log_error("cannot serve: %s; make memory and descriptors available and start again",
                         strerror(-error));

@@ -136,6 +136,7 @@ static void worker_before_turn(struct worker *worker) {
                 connection_flush(worker);
         }
         connections_bury(worker);
+        orphans_bury(worker);
 }
 
 /* A slice for each session that is being returned; for one of them only, while others wait. */
@@ -264,6 +265,7 @@ int worker_init(struct worker *worker, struct serving *serving, unsigned index) 
         turns_init(&worker->turns);
         link_init(&worker->reclaims);
         link_init(&worker->orphans);
+        link_init(&worker->closed_orphans);
         int error = worker_init_buffers(worker);
         if (error)
                 goto free_buffers;
@@ -314,6 +316,7 @@ static void *worker_main(void *argument) {
                 worker_before_turn(worker);
         while (poller_turn(&worker->poller));
         connections_bury(worker);
+        orphans_bury(worker);
         barrier_retire(&worker->serving->barrier);
         return NULL;
 }
@@ -328,6 +331,7 @@ int worker_start(struct worker *worker) {
 }
 
 void worker_deinit(struct worker *worker) {
+        orphans_bury(worker);
         if (worker->inbox.open) { /* never started */
                 worker_close_handles(worker);
                 uv_run(&worker->loop, UV_RUN_DEFAULT);

@@ -84,12 +84,13 @@ struct worker {
         struct inbox inbox;
         _Atomic uint32_t connection_count; /* the acceptor's, lowered here */
 
-        struct link connections; /* all, of struct connection */
-        struct link closed;      /* of struct connection, to be freed between two turns */
-        struct link watched;     /* that may run out of time */
-        struct turns turns;      /* of connections with something to do */
-        struct link reclaims;    /* of struct session, whose holds are being returned */
-        struct link orphans;     /* of struct orphan, whose clients may come back */
+        struct link connections;    /* all, of struct connection */
+        struct link closed;         /* of struct connection, to be freed between two turns */
+        struct link watched;        /* that may run out of time */
+        struct turns turns;         /* of connections with something to do */
+        struct link reclaims;       /* of struct session, whose holds are being returned */
+        struct link closed_orphans; /* of struct orphan, to be freed between two turns */
+        struct link orphans;        /* of struct orphan, whose clients may come back */
 
         struct arena arena;             /* for the request that is being run */
         uint8_t *input, *output;        /* owned */
