@@ -27,7 +27,7 @@ struct config_reader {
                 unsigned line;
         } seen[SECTION_KEYS_MAX]; /* in this section */
         size_t seen_count;
-        int read_error;      /* errno of a read that failed */
+        int read_error;      /* errno of a read that failed, or ENOMEM */
         unsigned fault_line; /* 0: none */
         char fault[SOURCE_FAULT_BYTES + 128];
 };
@@ -45,6 +45,12 @@ static void config_refuse(struct config_reader *reader, const char *format, ...)
         va_end(arguments);
 }
 
+/* Nothing is read any more. */
+static void config_refuse_memory(struct config_reader *reader) {
+        reader->read_error = ENOMEM;
+        config_refuse(reader, "out of memory");
+}
+
 static void config_begin_pool(struct config_reader *reader, const char *name) {
         char fault[SOURCE_FAULT_BYTES];
         if (!pool_name_check(name, fault)) {
@@ -59,8 +65,9 @@ static void config_begin_pool(struct config_reader *reader, const char *name) {
                 return;
         }
         if (!settings_source_add(reader->source, name, reader->line))
-                config_refuse(reader, "out of memory; free some");
-        reader->scope = SETTING_POOL;
+                config_refuse_memory(reader);
+        else
+                reader->scope = SETTING_POOL;
 }
 
 static void config_begin_section(struct config_reader *reader, const char *line) {
@@ -95,7 +102,7 @@ static char *config_next_line(char *buffer, int buffer_bytes, void *context) {
                 return NULL;
         ssize_t length = getline(&reader->text, &reader->text_bytes, reader->file);
         if (length < 0) {
-                reader->read_error = ferror(reader->file) ? errno : 0;
+                reader->read_error = feof(reader->file) ? 0 : errno;
                 return NULL;
         }
         reader->line++;
@@ -134,6 +141,13 @@ static unsigned config_key_before(struct config_reader *reader, const struct set
         return 0;
 }
 
+static void config_refuse_value(struct config_reader *reader, const char *name, const char *fault) {
+        if (*fault)
+                config_refuse(reader, "%s: %s", name, fault);
+        else
+                config_refuse_memory(reader);
+}
+
 /* Called by libinih for each key; false makes it remember the line, which is done here already. */
 static int config_take(void *context, const char *section, const char *name, const char *value) {
         (void)section;
@@ -168,7 +182,7 @@ static int config_take(void *context, const char *section, const char *name, con
                 pool = &reader->source->pools[reader->source->pool_count - 1];
         char fault[SOURCE_FAULT_BYTES];
         if (!key->parse(reader->source, pool, value, fault))
-                config_refuse(reader, "%s: %s", name, fault);
+                config_refuse_value(reader, name, fault);
         return 1;
 }
 
@@ -180,32 +194,41 @@ static void config_parse(struct config_reader *reader) {
                 config_refuse(
                         reader, "neither a section nor a key with a value; write key = value");
         } else if (result < 0) {
-                config_refuse(reader, "out of memory; free some");
+                config_refuse_memory(reader);
         }
 }
 
-static void config_refuse_file(const char *path, int error) {
-        log_error("%s: %s; give --config a file that can be read", path, strerror(error));
+/* Whether it is not the file that is to blame. */
+static bool system_has_none(int error) {
+        return error == ENOMEM || error == EMFILE || error == ENFILE;
+}
+
+static int config_refuse_file(const char *path, int error) {
+        const char *mend = system_has_none(error) ? "free some, and start again"
+                                                  : "give --config a file that can be read";
+        log_error("%s: %s; %s", path, strerror(error), mend);
+        return system_has_none(error) ? -error : -EINVAL;
 }
 
 int config_read(const char *path, struct settings_source *out) {
         FILE *file = fopen(path, "re");
-        if (!file) {
-                config_refuse_file(path, errno);
-                return -EINVAL;
-        }
+        if (!file)
+                return config_refuse_file(path, errno);
         struct settings_source source = {0};
         struct config_reader reader = {.file = file, .source = &source};
         config_parse(&reader);
         fclose(file);
         free(reader.text);
-        if (reader.read_error)
-                config_refuse_file(path, reader.read_error);
-        else if (reader.fault_line)
+        int error = 0;
+        if (reader.read_error) {
+                error = config_refuse_file(path, reader.read_error);
+        } else if (reader.fault_line) {
                 log_error("%s:%u: %s", path, reader.fault_line, reader.fault);
-        if (reader.read_error || reader.fault_line) {
+                error = -EINVAL;
+        }
+        if (error) {
                 settings_source_deinit(&source);
-                return -EINVAL;
+                return error;
         }
         *out = source;
         return 0;

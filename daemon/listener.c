@@ -219,8 +219,10 @@ static int listener_bind(struct listener *listener, const struct settings *setti
                                                                                            : 0;
         umask(mask);
         struct stat stat;
-        if (!error && lstat(listener->path, &stat) < 0)
+        if (!error && lstat(listener->path, &stat) < 0) {
                 error = -errno;
+                unlink(listener->path);
+        }
         if (error)
                 return refuse(listener->path, error, mend_for(error));
         listener->bound = true;
@@ -255,8 +257,8 @@ int listener_open(struct listener *listener, const struct settings *settings) {
 
 static void socket_file_remove(const struct listener *listener) {
         struct stat stat;
-        if (lstat(listener->path, &stat) == 0 && stat.st_dev == listener->device &&
-                stat.st_ino == listener->inode)
+        bool seen = lstat(listener->path, &stat) == 0;
+        if (!seen || (stat.st_dev == listener->device && stat.st_ino == listener->inode))
                 unlink(listener->path);
 }
 

@@ -11,14 +11,17 @@
 
 bool lock_is_named(int fd) {
         struct stat stat;
-        return fstat(fd, &stat) == 0 && stat.st_nlink > 0;
+        return fstat(fd, &stat) < 0 || stat.st_nlink > 0;
 }
 
 int lock_take(int fd) {
         struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
         if (fcntl(fd, F_OFD_SETLK, &lock) < 0)
                 return errno == EACCES ? -EAGAIN : -errno;
-        return lock_is_named(fd) ? 0 : -ESTALE;
+        struct stat stat;
+        if (fstat(fd, &stat) < 0)
+                return -errno;
+        return stat.st_nlink > 0 ? 0 : -ESTALE;
 }
 
 static bool process_has(pid_t pid, const struct stat *wanted) {

@@ -9,7 +9,7 @@
  * keeps nobody out: open it again; other -errno. */
 int lock_take(int fd);
 
-/* False once the name of the file was removed. */
+/* False once the name of the file was removed; true where that cannot be seen. */
 bool lock_is_named(int fd);
 
 /* Another process, of those that this user may look into, that has the file behind fd open. 0: none

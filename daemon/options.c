@@ -66,6 +66,11 @@ static enum settings_outcome usage(const char *option, const char *fault) {
         return SETTINGS_EXIT_USAGE;
 }
 
+static enum settings_outcome no_memory(void) {
+        log_error("out of memory; free some");
+        return SETTINGS_EXIT_FAILED;
+}
+
 /* The one pool of the command line, made when the first option about it comes. */
 static struct pool_source *options_pool(struct options *options) {
         if (options->source.pool_count)
@@ -79,7 +84,7 @@ static enum settings_outcome options_name_pool(struct options *options, const ch
                 return usage("--pool", fault);
         struct pool_source *pool = options_pool(options);
         if (!pool)
-                return usage("--pool", "out of memory; free some");
+                return no_memory();
         snprintf(pool->pool.name, sizeof(pool->pool.name), "%s", name);
         return SETTINGS_RUN;
 }
@@ -94,11 +99,11 @@ static enum settings_outcome options_set(
                 key = setting_key_find(name, SETTING_POOL);
                 pool = options_pool(options);
                 if (!pool)
-                        return usage(shown, "out of memory; free some");
+                        return no_memory();
         }
         char fault[SOURCE_FAULT_BYTES];
         if (!key->parse(&options->source, pool, value, fault))
-                return usage(shown, fault);
+                return *fault ? usage(shown, fault) : no_memory();
         return SETTINGS_RUN;
 }
 
@@ -107,7 +112,7 @@ static enum settings_outcome options_config(struct options *options, const char 
                 return usage("--config", "the file's name is empty; give one");
         char *copy = strdup(path);
         if (!copy)
-                return usage("--config", "out of memory; free some");
+                return no_memory();
         free(options->config_path);
         options->config_path = copy;
         return SETTINGS_RUN;

@@ -171,9 +171,14 @@ static bool socket_is_inherited(void) {
 
 static int socket_resolve(const char *asked, struct settings *out) {
         bool is_default = false;
+        errno = 0;
         char *path = asked ? strdup(asked) : socket_path_ambient(&is_default);
         if (!path && socket_is_inherited())
                 path = strdup("");
+        if (!path && errno == ENOMEM) {
+                log_error("out of memory; free some");
+                return -ENOMEM;
+        }
         if (!path) {
                 log_error("no place for the socket: XDG_RUNTIME_DIR is not set; set it, or give "
                           "--socket PATH");
@@ -242,7 +247,9 @@ enum settings_outcome settings_load(int argc, char **argv, struct settings *out)
                 *out = settings;
         settings_source_deinit(&file);
         options_deinit(&options);
-        return error ? SETTINGS_EXIT_USAGE : SETTINGS_RUN;
+        if (!error)
+                return SETTINGS_RUN;
+        return error == -EINVAL ? SETTINGS_EXIT_USAGE : SETTINGS_EXIT_FAILED;
 }
 
 void settings_deinit(struct settings *settings) {

@@ -61,7 +61,7 @@ struct settings {
 enum settings_outcome {
         SETTINGS_RUN,
         SETTINGS_EXIT_DONE,   /* --help or --version was printed: exit 0 */
-        SETTINGS_EXIT_FAILED, /* that could not be printed, and said why in one line: exit 1 */
+        SETTINGS_EXIT_FAILED, /* the system did not let us, and said why in one line: exit 1 */
         SETTINGS_EXIT_USAGE,  /* refused, and said why in one line: exit 2 */
 };
 

@@ -60,7 +60,7 @@ static bool id_list_parse(
         char *copy = strdup(value), *rest = NULL;
         struct id_list list = {0};
         if (!copy)
-                return setting_refuse(fault, "out of memory; free some");
+                return setting_refuse_memory(fault);
         bool fine = true;
         for (char *word = strtok_r(copy, SEPARATORS, &rest); word && fine;
                 word = strtok_r(NULL, SEPARATORS, &rest))

@@ -20,6 +20,11 @@ bool setting_refuse(char *fault, const char *format, ...) {
         return false;
 }
 
+bool setting_refuse_memory(char *fault) {
+        *fault = '\0';
+        return false;
+}
+
 static bool parse_unsigned(const char *text, int base, unsigned long max, unsigned long *out) {
         if (!isdigit((unsigned char)*text))
                 return false;
@@ -64,7 +69,7 @@ static bool parse_socket(struct settings_source *source, struct pool_source *poo
                 return setting_refuse(fault, "the socket's path is empty; give one");
         char *path = strdup(value);
         if (!path)
-                return setting_refuse(fault, "out of memory; free some");
+                return setting_refuse_memory(fault);
         free(source->socket_path);
         source->socket_path = path;
         return true;

@@ -62,7 +62,7 @@ typedef bool setting_parse(struct settings_source *source, struct pool_source *p
         const char *value, char fault[static SOURCE_FAULT_BYTES]);
 
 /* One key. Parses the value into source (SETTING_DAEMON) or pool (SETTING_POOL); the other is NULL.
- * False: cause and mend are in fault, nothing is changed. */
+ * False: cause and mend are in fault, nothing is changed; an empty fault: memory has run out. */
 struct setting_key {
         const char *name;
         enum setting_scope scope;
@@ -75,6 +75,7 @@ setting_parse setting_allow_users, setting_allow_groups, setting_read_only_users
 
 /* Puts a refusal into fault; false. */
 bool setting_refuse(char *fault, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool setting_refuse_memory(char *fault);
 
 /* The key of this name in this scope, or NULL. */
 const struct setting_key *setting_key_find(const char *name, enum setting_scope scope);
@@ -91,5 +92,5 @@ struct options {
 enum settings_outcome options_read(int argc, char **argv, struct options *out);
 void options_deinit(struct options *options);
 
-/* A config file. 0, or -EINVAL after one logged line. */
+/* A config file. 0, or after one logged line -EINVAL; -ENOMEM, -EMFILE, -ENFILE: the system has none left. */
 int config_read(const char *path, struct settings_source *out);

@@ -55,12 +55,15 @@ int shm_object_create(const char *name, int *fd) {
         return 0;
 }
 
-int shm_object_claim(const char *name, int *fd) {
+int shm_object_claim(const char *name, int *fd, bool *made) {
         for (;;) {
                 int claimed;
+                *made = false;
                 int error = shm_object_open(name, O_RDWR, &claimed);
-                if (error == -ENOENT)
+                if (error == -ENOENT) {
                         error = shm_object_create(name, &claimed);
+                        *made = !error;
+                }
                 if (error == -EEXIST)
                         continue;
                 if (error)
@@ -70,6 +73,8 @@ int shm_object_claim(const char *name, int *fd) {
                         *fd = claimed;
                         return error;
                 }
+                if (*made && error != -ESTALE)
+                        shm_unlink(name);
                 close(claimed);
                 if (error != -ESTALE)
                         return error;

@@ -20,9 +20,9 @@ int shm_object_open(const char *name, int flags, int *fd);
 /* Makes an empty object of mode 0600. -EEXIST; other -errno. */
 int shm_object_create(const char *name, int *fd);
 
-/* Opens or makes an object and locks it. As above but -ESTALE; on -EAGAIN
+/* Opens or makes an object (*made) and locks it. As above but -ESTALE; on -EAGAIN
  * *fd is open, too, for finding out who is in, and is the caller's to close. */
-int shm_object_claim(const char *name, int *fd);
+int shm_object_claim(const char *name, int *fd, bool *made);
 
 /* An unnamed, sealable object of length_bytes and mode 0600 whose length is fixed for ever. -errno. */
 int memfd_object_create(const char *name, uint64_t length_bytes, int *fd);

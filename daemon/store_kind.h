@@ -28,8 +28,8 @@ void store_close_segment(struct store *store);
 /* Layout of the ledger for the pool that is asked for. */
 struct ledger_layout store_ledger_layout(const struct store *store);
 
-/* Length of the object behind a descriptor. */
-uint64_t store_object_length(int fd);
+/* Length of the object behind a descriptor. 0; -errno after a logged line: what is there must not be judged. */
+int store_object_length(const struct store *store, int fd, uint64_t *length);
 
 /* Looks whether the ledger behind ledger_fd is sound and of the pool that is asked for, and leaves it mapped. Not
  * finished: a daemon died while it made the pool; it is not mapped, and nothing that is there counts. */

@@ -123,7 +123,7 @@ static int memfd_take_over(struct store *store, bool reset) {
 static int store_memfd_claim(struct store *store, bool reset) {
         char name[SHM_NAME_BYTES];
         shm_object_name(store->settings.name, "lock", name);
-        int error = shm_object_claim(name, &store->lock_fd);
+        int error = shm_object_claim(name, &store->lock_fd, &store->lock_made);
         if (error == -EAGAIN)
                 return store_refuse_busy(store, store->lock_fd);
         if (error)

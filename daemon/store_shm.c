@@ -60,7 +60,7 @@ static int memfd_left_check(const struct store *store, bool reset) {
 static int ledger_claim(struct store *store) {
         char name[SHM_NAME_BYTES];
         ledger_name(store, name);
-        int error = shm_object_claim(name, &store->ledger_fd);
+        int error = shm_object_claim(name, &store->ledger_fd, &store->lock_made);
         if (error == -EAGAIN) {
                 error = store_refuse_busy(store, store->ledger_fd);
                 close(store->ledger_fd);
@@ -72,7 +72,11 @@ static int ledger_claim(struct store *store) {
                 snprintf(step, sizeof(step), "open /dev/shm%s", name);
                 return store_refuse(store, step, error);
         }
-        store->lock_made = store_object_length(store->ledger_fd) == 0;
+        uint64_t length = 0;
+        error = store_object_length(store, store->ledger_fd, &length);
+        if (error)
+                return error;
+        store->lock_made |= length == 0;
         return memfd_lock_check(store);
 }
 
@@ -139,7 +143,10 @@ static int store_shm_claim(struct store *store, bool reset) {
                 error = memfd_left_check(store, reset);
         if (error)
                 return error;
-        uint64_t length = store_object_length(store->ledger_fd);
+        uint64_t length = 0;
+        error = store_object_length(store, store->ledger_fd, &length);
+        if (error)
+                return error;
         if (!reset)
                 error = length > 0 ? ledger_take_over(store) : orphan_check(store);
         if (!error && !store->taken_over)

@@ -10,9 +10,12 @@
 #include "log.h"
 #include "store_kind.h"
 
-uint64_t store_object_length(int fd) {
+int store_object_length(const struct store *store, int fd, uint64_t *length) {
         struct stat stat;
-        return fstat(fd, &stat) == 0 ? (uint64_t)stat.st_size : 0;
+        if (fstat(fd, &stat) < 0)
+                return store_refuse(store, "see what is there", -errno);
+        *length = (uint64_t)stat.st_size;
+        return 0;
 }
 
 static int geometry_check(struct store *store) {
@@ -40,19 +43,26 @@ static int geometry_check(struct store *store) {
 
 /* Read and not mapped: what was never written is a hole, and where memory has run out a touch of it is fatal. A
  * header that says it is ready is all there. */
-static bool ledger_is_ready(const struct store *store) {
-        uint64_t ready = 0;
+static int ledger_is_ready(const struct store *store, uint64_t length, bool *ready) {
+        uint64_t mark = 0;
         off_t at = offsetof(struct ledger_header, ready);
-        return pread(store->ledger_fd, &ready, sizeof(ready), at) == sizeof(ready) && ready != 0;
+        *ready = true; /* one that was cut off was, and is damaged */
+        if (length < sizeof(struct ledger_header))
+                return 0;
+        if (pread(store->ledger_fd, &mark, sizeof(mark), at) != sizeof(mark))
+                return store_refuse(store, "read its ledger", errno ? -errno : -EIO);
+        *ready = mark != 0;
+        return 0;
 }
 
 int store_examine_ledger(struct store *store, bool *finished) {
-        uint64_t length = store_object_length(store->ledger_fd);
-        if (length >= sizeof(struct ledger_header) && !ledger_is_ready(store)) {
-                *finished = false;
-                return 0;
-        }
-        int error = store_map_ledger(store, length);
+        uint64_t length = 0;
+        int error = store_object_length(store, store->ledger_fd, &length);
+        if (!error)
+                error = ledger_is_ready(store, length, finished);
+        if (error || !*finished)
+                return error;
+        error = store_map_ledger(store, length);
         if (error)
                 return store_refuse(store, "map its ledger", error);
         char fault[256] = "";
@@ -68,12 +78,14 @@ int store_examine_ledger(struct store *store, bool *finished) {
                         store->settings.name, fault);
                 return error;
         }
-        *finished = true;
         return geometry_check(store);
 }
 
 int store_check_segment(const struct store *store) {
-        uint64_t length = store_object_length(store->segment_fd);
+        uint64_t length = 0;
+        int error = store_object_length(store, store->segment_fd, &length);
+        if (error)
+                return error;
         if (length == store->settings.max_size_bytes)
                 return 0;
         log_pool_error(store->settings.name,
