@@ -110,7 +110,17 @@ int cache_hand_over_send(const struct cache *cache, struct stream *stream, uint6
         return sendmsg(stream->fd, &header, MSG_NOSIGNAL) == length ? 0 : -ENOTCONN;
 }
 
+/* A page that is not there, or goes away later, would be a signal for whoever looks at it. */
+static bool pulse_stays(int fd) {
+        struct stat stat;
+        int seals = fcntl(fd, F_GET_SEALS);
+        return seals >= 0 && (seals & F_SEAL_SHRINK) && fstat(fd, &stat) == 0 &&
+               stat.st_size >= (off_t)sizeof(struct cache_pulse);
+}
+
 static int map_pulse(struct cache *cache, int fd) {
+        if (!pulse_stays(fd))
+                return -EPROTO;
         struct cache_page *page = malloc(sizeof(*page));
         void *pulse =
                 page ? mmap(NULL, sizeof(*page->pulse), PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;

@@ -76,6 +76,25 @@ static int open_cache(struct buddyclient *client, const struct hello_answer *ans
         return rc < 0 ? client_refuse(client, rc, "the daemon does not answer") : 0;
 }
 
+/* Ends a session that will not be used. The daemon keeps one that has lost its connection for as long as this process lives, so
+ * where the connection is lost it is ended over another. */
+static void end_session(const struct buddyclient *client, const struct hello_answer *answer,
+        struct stream *stream, int64_t deadline) {
+        struct request_hello hello = client_hello(client);
+        struct hello_answer again;
+        char dialing[DIAL_DETAIL_BYTES], greeting[HELLO_DETAIL_BYTES];
+        int fd;
+        if (hello_take_back(stream) == 0 || dial(client->socket_path, deadline, &fd, dialing) < 0)
+                return;
+        stream_reopen(stream, fd);
+        hello.session = answer->session;
+        hello.token = answer->token;
+        if (hello_exchange(stream, &hello, deadline, &again, greeting) < 0)
+                return;
+        close(again.segment_fd);
+        hello_take_back(stream);
+}
+
 int buddyclient_connect(struct buddyclient *client) {
         if (!client)
                 return -EINVAL;
@@ -108,7 +127,7 @@ int buddyclient_connect(struct buddyclient *client) {
 close_cache:
         cache_deinit(&client->cache);
 unmap:
-        hello_take_back(&stream);
+        end_session(client, &answer, &stream, deadline);
         mapping_deinit(&client->mapping);
         goto close_stream;
 close_segment:

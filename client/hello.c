@@ -217,10 +217,10 @@ int hello_confirm(struct stream *stream, int64_t deadline) {
         return rc == -ETIMEDOUT ? -ENOTCONN : rc;
 }
 
-void hello_take_back(struct stream *stream) {
+int hello_take_back(struct stream *stream) {
         struct request goodbye = {.id = SECOND_REQUEST_ID + 1, .kind = REQUEST_GOODBYE};
         size_t sent;
         ptrdiff_t bytes =
                 request_encode(&goodbye, stream->out, FRAME_HEADER_BYTES + FRAME_REQUEST_MAX);
-        stream_send(stream, stream->out, (size_t)bytes, deadline_now(), &sent);
+        return stream_send(stream, stream->out, (size_t)bytes, deadline_now(), &sent);
 }

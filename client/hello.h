@@ -41,5 +41,6 @@ int hello_receive(struct stream *stream, int64_t deadline, struct stream_descrip
  * 0; -ENOTCONN, -EPROTO, -ENOMEM. */
 int hello_confirm(struct stream *stream, int64_t deadline);
 
-/* Says goodbye to a session that nothing came of, and waits for nothing: the daemon may know that its client knows of it. */
-void hello_take_back(struct stream *stream);
+/* Says goodbye to a session that nothing came of, and waits for nothing: the daemon may know that its client knows of it. 0;
+ * -ENOTCONN: the connection is lost. */
+int hello_take_back(struct stream *stream);

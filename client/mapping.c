@@ -64,13 +64,13 @@ int mapping_init(struct mapping *mapping, int fd, uint64_t size_bytes, uint64_t 
                 .read_only = read_only,
         };
         rc = map_up_to(mapping, size_bytes);
+        if (rc == 0)
+                rc = -pthread_mutex_init(&mapping->lock, NULL);
         if (rc < 0) {
                 munmap(base, (size_t)mapping->reserved_bytes);
                 mapping->base = NULL;
-                return rc;
         }
-        pthread_mutex_init(&mapping->lock, NULL);
-        return 0;
+        return rc;
 }
 
 void mapping_deinit(struct mapping *mapping) {
@@ -81,10 +81,11 @@ void mapping_deinit(struct mapping *mapping) {
         mapping->base = NULL;
 }
 
-bool mapping_is_of(const struct mapping *mapping, int fd) {
+int mapping_is_of(const struct mapping *mapping, int fd) {
         struct stat mine, other;
-        return fstat(mapping->fd, &mine) == 0 && fstat(fd, &other) == 0 &&
-               mine.st_dev == other.st_dev && mine.st_ino == other.st_ino;
+        if (fstat(mapping->fd, &mine) != 0 || fstat(fd, &other) != 0)
+                return -errno;
+        return mine.st_dev == other.st_dev && mine.st_ino == other.st_ino;
 }
 
 static bool grow(struct mapping *mapping, uint64_t end_bytes) {

@@ -25,8 +25,8 @@ int mapping_init(struct mapping *mapping, int fd, uint64_t size_bytes, uint64_t 
         bool read_only);
 void mapping_deinit(struct mapping *mapping);
 
-/* Whether this is another descriptor of the same segment. */
-bool mapping_is_of(const struct mapping *mapping, int fd);
+/* 1: this is another descriptor of the same segment; 0: of another; -errno: that cannot be seen. */
+int mapping_is_of(const struct mapping *mapping, int fd);
 
 /* Whether the bytes up to end_bytes are mapped; maps more if the segment has grown meanwhile.
  * Any thread. */

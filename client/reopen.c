@@ -39,8 +39,10 @@ static int check_answer(
         const struct buddyclient *client, const struct hello_answer *answer, char *detail) {
         if (!answer->resumed || answer->session != client->session)
                 return fail(detail, -ENOTCONN, "the session is gone: the daemon opened another");
-        if (answer->page_bytes != client->page_bytes ||
-                !mapping_is_of(&client->mapping, answer->segment_fd))
+        int same = mapping_is_of(&client->mapping, answer->segment_fd);
+        if (same < 0)
+                return fail(detail, -EAGAIN, "the segment that the daemon sent cannot be seen");
+        if (answer->page_bytes != client->page_bytes || !same)
                 return fail(detail, -ENOTCONN, "the session is gone: the pool is another");
         return 0;
 }
