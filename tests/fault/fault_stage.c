@@ -123,7 +123,7 @@ void stage_open(
 }
 
 void stage_close(struct fault_stage *stage) {
-        unsigned left = objects(stage->pool, false);
+        unsigned left = stage_objects(stage);
         if (left > 0)
                 stage_fail(stage, "%u objects left in /dev/shm", left);
         clear(stage);
@@ -143,7 +143,8 @@ static void become(const struct fault_stage *stage, const char *const *arguments
 
 void stage_start(struct fault_stage *stage, bool keep) {
         const char *arguments[] = {stage->buddyd, "--socket", stage->socket, "--pool", stage->pool,
-                "--size", stage->size, keep ? "--keep" : NULL, NULL};
+                "--size", stage->size, "--commit", stage->lazy ? "lazy" : "eager",
+                keep ? "--keep" : NULL, NULL};
         for (char drain[512]; recv(stage->notify_fd, drain, sizeof drain, 0) >= 0;)
                 ;
         stage->ready = false;
@@ -184,6 +185,31 @@ void stage_await(struct fault_stage *stage) {
                 if (now_us() > deadline)
                         stage_fail(stage, "the daemon does not become ready");
         }
+}
+
+bool stage_await_or_ended(struct fault_stage *stage, int *status) {
+        uint64_t deadline = now_us() + START_MS * 1000;
+        while (!stage->ready) {
+                struct pollfd wait = {.fd = stage->notify_fd, .events = POLLIN};
+                poll(&wait, 1, 1);
+                stage->ready = notified(stage) || stage_log_count(stage, " ready: ") > 0;
+                if (!stage->ready && waitpid(stage->daemon, status, WNOHANG) == stage->daemon) {
+                        stage->daemon = 0;
+                        return false;
+                }
+                if (now_us() > deadline)
+                        stage_fail(stage, "the daemon is neither ready nor gone");
+        }
+        return true;
+}
+
+void stage_empty_log(const struct fault_stage *stage) {
+        if (truncate(stage->log, 0) < 0 && errno != ENOENT)
+                stage_fail(stage, "%s: %s", stage->log, strerror(errno));
+}
+
+unsigned stage_objects(const struct fault_stage *stage) {
+        return objects(stage->pool, false);
 }
 
 void stage_end(struct fault_stage *stage, int signal) {

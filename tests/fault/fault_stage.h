@@ -17,6 +17,7 @@ struct fault_stage {
         uint64_t cache_bytes; /* of each client; 1 MiB unless set */
         pid_t daemon;         /* 0: none runs */
         bool ready;           /* it has said so */
+        bool lazy;            /* the pool is to be reserved as it is used */
 };
 
 void stage_open(struct fault_stage *stage, const char *buddyd, const char *buddyctl, uint64_t size);
@@ -29,6 +30,14 @@ void stage_start(struct fault_stage *stage, bool keep);
 
 /* Waits for its READY=1. */
 void stage_await(struct fault_stage *stage);
+
+/* Waits until it is ready or says so in its log (true), or has ended by itself: *status is that of waitpid. The log is of
+ * this start alone if it was emptied before. */
+bool stage_await_or_ended(struct fault_stage *stage, int *status);
+void stage_empty_log(const struct fault_stage *stage);
+
+/* Objects of the pool in /dev/shm. */
+unsigned stage_objects(const struct fault_stage *stage);
 
 /* Ends it with this signal; SIGTERM must give status 0. A daemon that ended by itself before is a failure. */
 void stage_end(struct fault_stage *stage, int signal);
