@@ -25,7 +25,8 @@
  *
  *   -EINVAL     a bad argument: zero length, a range never granted, an interior offset
  *   -E2BIG      longer than this pool can ever grant
- *   -ENOMEM     no block that large is free now (or no memory in this process)
+ *   -ENOMEM     no block that large is free now, or an operator lets the pool run empty (or no memory
+ *               in this process)
  *   -ETIMEDOUT  waited, and none came free; nothing is left behind
  *   -EDQUOT     over this client's or this uid's quota
  *   -ESTALE     not held (any more): double free, somebody else's range, an old generation
@@ -102,7 +103,8 @@ void buddyclient_destroy(struct buddyclient *client);
 /* This process's mapping, aligned to 2 MiB; NULL before connect. Valid until destroy. */
 void *buddyclient_base(struct buddyclient *client);
 
-/* Bytes of the pool, and of its page; 0 before connect. */
+/* Bytes of the pool, and of its page; 0 before connect. An operator may let the pool grow: that is known when
+ * buddyclient_stats was asked, or the client has connected again. */
 uint64_t buddyclient_size(struct buddyclient *client);
 uint64_t buddyclient_page_size(struct buddyclient *client);
 

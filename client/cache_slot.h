@@ -113,12 +113,13 @@ static inline bool cache_claim(_Atomic uint64_t *word, uint64_t seen) {
         return atomic_compare_exchange_strong(word, &seen, seen & ~CACHE_IN_USE);
 }
 
-/* What is put while somebody begins to wait: either he sees it in the slot, or we see that he waits. */
+/* What is put while somebody begins to wait, or the session ends: either that one sees it in the slot, or we see him. */
 static inline bool cache_stays_put(
         const struct cache *cache, _Atomic uint64_t *at, uint64_t value) {
         const struct cache_pulse *pulse = cache_pulse_of(cache);
         /* Behind a sequentially consistent exchange. */
-        bool open = cache_pulse_beats(pulse) && atomic_load(&pulse->pressure) == 0;
+        bool open = cache_pulse_beats(pulse) && atomic_load(&pulse->pressure) == 0 &&
+                    atomic_load(&cache->area->closed) == 0;
         return open || !atomic_compare_exchange_strong(at, &value, 0);
 }
 

@@ -96,6 +96,10 @@ void buddy_totals(struct buddy *buddy, struct buddy_totals *out);
 /* True if the whole block is free (as itself or inside a larger free block). */
 bool buddy_is_free(struct buddy *buddy, uint32_t page, unsigned order);
 
+/* True if every page of the run is free, in whatever blocks, at one instant; holds every order's lock. False for an empty
+ * run or one out of range. */
+bool buddy_run_is_free(struct buddy *buddy, uint64_t first_page, uint64_t page_count);
+
 /* How many pages of each of count cells are free: cell i is the pages from bounds[i] on and before bounds[i + 1], at most
  * pages_max. One instant; holds every order's lock, so the caller keeps the cells to some 2^15 pages in all. */
 void buddy_count_free(

@@ -96,6 +96,15 @@ static bool all_free(const struct buddy *buddy, uint64_t first_page, uint64_t pa
         return true;
 }
 
+bool buddy_run_is_free(struct buddy *buddy, uint64_t first_page, uint64_t page_count) {
+        if (!run_in_range(buddy, first_page, page_count))
+                return false;
+        order_lock_all(buddy);
+        bool is_free = all_free(buddy, first_page, page_count);
+        order_unlock_all(buddy);
+        return is_free;
+}
+
 int buddy_claim(struct buddy *buddy, uint64_t first_page, uint64_t page_count) {
         if (!run_in_range(buddy, first_page, page_count))
                 return -EINVAL;

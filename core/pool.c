@@ -114,6 +114,17 @@ int pool_grow(struct pool *pool, uint64_t pages) {
         return r;
 }
 
+/* Pages that were added meanwhile were not looked at. */
+bool pool_run_is_free(struct pool *pool, uint64_t first_page, uint64_t page_count) {
+        uint64_t pages = pool_pages(pool);
+        if (first_page >= pages)
+                return false;
+        uint64_t there = pages - first_page;
+        return buddy_run_is_free(
+                       &pool->buddy, first_page, page_count < there ? page_count : there) &&
+               pool_pages(pool) == pages;
+}
+
 int pool_order_for(const struct pool *pool, uint64_t length_bytes, unsigned *order) {
         if (length_bytes == 0)
                 return -EINVAL;

@@ -42,6 +42,10 @@ uint64_t pool_pages(const struct pool *pool);
 uint64_t pool_pages_max(const struct pool *pool);
 unsigned pool_page_shift(const struct pool *pool);
 
+/* Whether nobody has a page of a run: each that the pool has was free at one instant during the call. False for a run behind the
+ * pool's end. Whoever is granted one of the pages later finds all that was stored before this call. */
+bool pool_run_is_free(struct pool *pool, uint64_t first_page, uint64_t page_count);
+
 /* Adds pages up to pages_max. -EINVAL: not larger than now, or over pages_max. */
 int pool_grow(struct pool *pool, uint64_t pages);
 

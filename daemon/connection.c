@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "connection_private.h"
+#include "later.h"
 #include "ration.h"
 #include "session.h"
 #include "worker.h"
@@ -49,7 +50,7 @@ static void connection_drop_session(struct connection *connection) {
         if (connection->session && connection->worker->stopping)
                 session_abandon(connection->session);
         else if (connection->session && !connection_keep_session(connection))
-                session_end(connection->session);
+                session_end(connection->session, "is gone");
         connection->session = NULL;
 }
 
@@ -93,6 +94,7 @@ void connection_close(struct connection *connection, const char *reason) {
         if (reason)
                 connection_log_end(connection, reason);
         connection_detach(connection);
+        laters_forget(connection);
         connection_drop_session(connection);
         close(connection->fd);
         if (connection->passed >= 0)
@@ -337,6 +339,7 @@ int connection_new(struct worker *worker, const struct arrival *arrival) {
         };
         link_init(&connection->in_watched);
         link_init(&connection->in_runnable);
+        link_init(&connection->laters);
         output_init(&connection->output);
         list_append(&worker->connections, &connection->in_worker);
         int error = connection_watch_process(connection);

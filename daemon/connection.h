@@ -43,6 +43,7 @@ struct connection {
         struct served_pool *served; /* after hello */
         struct session *session;    /* owned; NULL before hello, after goodbye, for an observer */
         struct session *parting;    /* whose reclaim we wait for; the worker's */
+        struct link laters;         /* of struct later, that it will be answered */
         struct worker *moves_to;    /* goes there, with the request that is being run; NULL */
         struct output output;
         uint8_t *input; /* owned; received and not run */

@@ -34,6 +34,10 @@ static const struct dispatch_row dispatch_rows[REQUEST_KIND_END] = {
         [REQUEST_UNCACHE] = {"uncache", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE, handle_uncache},
         [REQUEST_METRICS] = {"metrics", NEEDS_NOTHING, handle_metrics},
         [REQUEST_UNHOLD] = {"unhold", NEEDS_POOL, handle_unhold},
+        [REQUEST_KICK] = {"kick", NEEDS_POOL, handle_kick},
+        [REQUEST_DRAIN] = {"drain", NEEDS_POOL, handle_drain},
+        [REQUEST_TRIM] = {"trim", NEEDS_POOL, handle_trim},
+        [REQUEST_GROW] = {"grow", NEEDS_POOL, handle_grow},
 };
 
 const struct dispatch_row *dispatch_find(unsigned kind) {

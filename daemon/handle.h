@@ -24,6 +24,8 @@ request_handler handle_metrics;
 request_handler handle_cache, handle_uncache;
 /* handle_operator.c */
 request_handler handle_hold, handle_unhold;
+/* handle_operate.c */
+request_handler handle_kick, handle_drain, handle_trim, handle_grow;
 
 /* What several nouns need: ranges between the wire and the pool. */
 
@@ -55,5 +57,15 @@ void stats_collect(struct worker *worker, struct served_pool *served, struct rep
 struct reply_client stats_client(
         struct served_pool *served, const struct pool_session_info *info, uint64_t now_s);
 
-/* Refuses, unless the peer is root or the daemon's user. */
+/* Whether the peer may operate this pool: it is root, the daemon's user, or in the pool's admin group. */
+bool call_may_operate(const struct call *call, const struct served_pool *served);
+
+/* Refuses, unless the peer is root, the daemon's user, or in the pool's admin group. */
 enum status call_admit_operator(struct call *call);
+
+/* Stops all other workers between two turns, and lets them go on. */
+void call_stop_others(struct call *call);
+void call_let_others_go_on(struct call *call);
+
+/* Refuses, if nothing is granted as the pool is draining. */
+enum status call_admit_grant(struct call *call);

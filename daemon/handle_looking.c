@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "barrier.h"
 #include "serving.h"
 
 /* ---- stats ---- */
@@ -39,6 +38,9 @@ static void stats_sizes(
         stats->waiters = waiters_count(&served->waiters);
         stats->oldest_waiter_ms = waiters_oldest_ms(&served->waiters);
         stats->orphans = served->orphans;
+        stats->draining = atomic_load_explicit(&served->draining, memory_order_relaxed);
+        stats->trimmed_bytes_total =
+                atomic_load_explicit(&served->trimmed_bytes, memory_order_relaxed);
         stats->restarts = served->store->restarts;
 }
 
@@ -187,17 +189,12 @@ enum status handle_check(struct call *call) {
         enum status status = call_admit_operator(call);
         if (status != STATUS_OK)
                 return status;
-        struct serving *serving = call->worker->serving;
         struct pool_check_report *report = &call->worker->scratch->report;
-        barrier_claim(&serving->barrier);
-        for (unsigned i = 0; i < serving->worker_count; i++)
-                if (i != call->worker->index)
-                        worker_ask_to_park(&serving->workers[i]);
-        barrier_await(&serving->barrier);
+        call_stop_others(call);
         uint64_t began_ns = worker_clock_ns();
         pool_check(call->served->pool, report);
         uint64_t took_ns = worker_clock_ns() - began_ns;
-        barrier_release(&serving->barrier);
+        call_let_others_go_on(call);
 
         call->reply.kind = REPLY_CHECK;
         call->reply.check = (struct reply_check){

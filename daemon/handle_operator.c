@@ -2,19 +2,59 @@
 #include "handle.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "barrier.h"
 #include "connection.h"
-#include "worker.h"
+#include "ration.h"
+#include "serving.h"
+
+static void operator_explain(
+        const struct call *call, uint64_t group, char *text, size_t text_bytes) {
+        uint32_t uid = call->connection->peer.uid;
+        if (group == ADMIN_GROUP_NONE)
+                snprintf(text, text_bytes,
+                        "only root and the daemon's user (uid %u) may do this, not uid %" PRIu32,
+                        getuid(), uid);
+        else
+                snprintf(text, text_bytes,
+                        "only root, the daemon's user (uid %u) and members of group %" PRIu64
+                        " may do this, not uid %" PRIu32,
+                        getuid(), group, uid);
+}
+
+bool call_may_operate(const struct call *call, const struct served_pool *served) {
+        const struct peer *peer = &call->connection->peer;
+        uint64_t group = atomic_load(&served->admin_group);
+        return peer->uid == 0 || peer->uid == getuid() ||
+               (group != ADMIN_GROUP_NONE &&
+                       (peer->gid == group || peer_is_member(call->connection->fd, (gid_t)group)));
+}
 
 enum status call_admit_operator(struct call *call) {
-        uint32_t uid = call->connection->peer.uid;
-        if (uid == 0 || uid == getuid())
+        uint64_t group = atomic_load(&call->served->admin_group);
+        if (call_may_operate(call, call->served))
                 return STATUS_OK;
-        return call_refuse(call, STATUS_DENIED,
-                "only root and the daemon's user (uid %u) may do this, not uid %" PRIu32, getuid(),
-                uid);
+        operator_explain(call, group, call->detail, sizeof(call->detail));
+        ration_warning("%s of pool '%s' refused to pid %" PRIu32 ": %s",
+                dispatch_find(call->request->kind)->name, call->served->store->settings.name,
+                call->connection->peer.pid, call->detail);
+        return STATUS_DENIED;
+}
+
+void call_stop_others(struct call *call) {
+        struct serving *serving = call->worker->serving;
+        barrier_claim(&serving->barrier);
+        for (unsigned i = 0; i < serving->worker_count; i++)
+                if (i != call->worker->index)
+                        worker_ask_to_park(&serving->workers[i]);
+        barrier_await(&serving->barrier);
+}
+
+void call_let_others_go_on(struct call *call) {
+        barrier_release(&call->worker->serving->barrier);
 }
 
 enum status handle_hold(struct call *call) {
@@ -25,6 +65,8 @@ enum status handle_hold(struct call *call) {
         enum status status = call_admit_operator(call);
         if (status == STATUS_OK)
                 status = call_order(call, length, &order);
+        if (status == STATUS_OK)
+                status = call_admit_grant(call);
         if (status != STATUS_OK)
                 return status;
         int error = cache_grant(served, SESSION_OPERATOR, order, 1, &block);

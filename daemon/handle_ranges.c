@@ -93,6 +93,13 @@ void call_freed(struct call *call) {
 
 /* ---- alloc ---- */
 
+enum status call_admit_grant(struct call *call) {
+        if (!atomic_load_explicit(&call->served->draining, memory_order_relaxed))
+                return STATUS_OK;
+        served_pool_explain_draining(call->served, call->detail);
+        return STATUS_NO_SPACE;
+}
+
 enum status call_refuse_grant(struct call *call, int error, unsigned order, size_t count) {
         /* What a failed grant held for a moment may be what somebody waits for. */
         call_freed(call);
@@ -196,6 +203,8 @@ enum status handle_alloc(struct call *call) {
                                           : "a timeout is -1 or more milliseconds");
         unsigned order;
         enum status status = call_order(call, alloc->length, &order);
+        if (status == STATUS_OK)
+                status = call_admit_grant(call);
         if (status != STATUS_OK)
                 return status;
         return alloc->wait ? alloc_wait(call, order) : alloc_at_once(call, order, alloc->count);

@@ -99,19 +99,25 @@ static bool process_equal(const struct peer *peer, const struct pool_session_ide
                (!time_known || peer->start_time == identity->start_time);
 }
 
-static enum status resume_gone(struct call *call) {
+static enum status resume_gone(struct call *call, const struct served_pool *served) {
+        const struct request_hello *hello = &call->request->hello;
+        uint64_t kicked = atomic_load(&served->presence[hello->session % LEDGER_SESSIONS].kicked);
+        if (kicked != 0 && kicked == presence_mark(hello->token))
+                return call_refuse(call, STATUS_NOT_FOUND,
+                        "an operator ended session %" PRIu32 ": its ranges were returned",
+                        hello->session);
         return call_refuse(call, STATUS_NOT_FOUND,
-                "session %" PRIu32 " is gone: its ranges were returned",
-                call->request->hello.session);
+                "session %" PRIu32 " is gone: its ranges were returned", hello->session);
 }
 
 /* Whoever shows the token is that client, but for what a token that leaked would show. */
-static enum status resume_check(struct call *call, const struct pool_session_info *info) {
+static enum status resume_check(
+        struct call *call, const struct served_pool *served, const struct pool_session_info *info) {
         const struct request_hello *hello = &call->request->hello;
         const struct pool_session_identity *identity = &info->identity;
         const struct peer *peer = &call->connection->peer;
         if (info->state != SESSION_LIVE || !token_equal(hello->token, identity->token))
-                return resume_gone(call);
+                return resume_gone(call, served);
         if (peer->uid != identity->uid)
                 return call_refuse(call, STATUS_DENIED,
                         "session %" PRIu32 " is another user's, not uid %" PRIu32 "'s",
@@ -160,7 +166,7 @@ static enum status resume_here(
         else
                 error = orphan_resume(connection, served, info, &session);
         if (error == -ENOENT)
-                return resume_gone(call);
+                return resume_gone(call, served);
         if (error)
                 return call_refuse(call, STATUS_NO_SPACE, "the daemon is out of memory");
         connection->session = session;
@@ -174,14 +180,14 @@ static enum status hello_resume(struct call *call, struct served_pool *served) {
         uint32_t session = call->request->hello.session;
         struct pool_session_info info;
         if (session == SESSION_OPERATOR || pool_session_info(served->pool, session, &info) != 0)
-                return resume_gone(call);
-        enum status status = resume_check(call, &info);
+                return resume_gone(call, served);
+        enum status status = resume_check(call, served, &info);
         if (status != STATUS_OK)
                 return status;
         uint32_t worker = atomic_load_explicit(
                 &served_pool_presence(served, session)->worker, memory_order_acquire);
         if (worker == 0)
-                return resume_gone(call);
+                return resume_gone(call, served);
         if (worker - 1 == call->worker->index)
                 return resume_here(call, served, &info);
         connection_move(call->connection, &call->worker->serving->workers[worker - 1]);
@@ -245,6 +251,9 @@ static enum status hello_admit(struct call *call, const struct served_pool *serv
         const struct peer *peer = &call->connection->peer;
         enum hello_access access = call->request->hello.access;
         enum admission admission = admission_of(&settings->admission, peer, call->connection->fd);
+        /* Who may operate it may look at it. */
+        if (access == ACCESS_OBSERVER && call_may_operate(call, served))
+                return STATUS_OK;
         if (admission == ADMISSION_READ_WRITE ||
                 (admission == ADMISSION_READ_ONLY && access != ACCESS_READ_WRITE))
                 return STATUS_OK;
@@ -302,7 +311,7 @@ enum status handle_goodbye(struct call *call) {
         session->farewell = connection;
         session->farewell_id = call->request->id;
         session->said_goodbye = true;
-        session_end(session);
+        session_end(session, "said goodbye");
         call->reply.kind = REPLY_NONE;
         return STATUS_OK;
 }

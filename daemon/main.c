@@ -42,8 +42,8 @@ static void raise_file_limit(void) {
                         "cannot raise the limit on open files: %s", strerror(errno));
 }
 
-/* The first two would end the process where an error code tells as much; the third says that a terminal is gone,
- * which is no reason to leave clients alone. */
+/* The first two would end the process where an error code tells as much; the third means something to a daemon that
+ * serves already, and is no reason for one that does not yet to end. */
 static void ignore_signals(void) {
         signal(SIGPIPE, SIG_IGN);
         signal(SIGXFSZ, SIG_IGN);
@@ -111,8 +111,14 @@ static void daemon_close_stores(struct daemon *daemon, bool served) {
         free(daemon->stores);
 }
 
-/* server_run's ready() has no argument. */
+/* server_run's ready() and reread() have no arguments. */
 static const struct daemon *ready_daemon;
+static int command_line_count;
+static char **command_line;
+
+static bool daemon_reread(struct settings *out) {
+        return settings_load(command_line_count, command_line, out) == SETTINGS_RUN;
+}
 
 static void daemon_ready(void) {
         size_t count = ready_daemon->store_count;
@@ -135,6 +141,7 @@ static int daemon_serve(struct daemon *daemon) {
                 .listen_fd = daemon->listener.fd,
                 .started_ns = daemon->started_ns,
                 .ready = daemon_ready,
+                .reread = daemon_reread,
         };
         error = server_run(&daemon->settings, &start);
         sd_notify(0, "STOPPING=1");
@@ -165,6 +172,8 @@ int main(int argc, char **argv) {
         case SETTINGS_RUN:
                 break;
         }
+        command_line_count = argc;
+        command_line = argv;
         ignore_signals();
         stop_watch();
         raise_file_limit();

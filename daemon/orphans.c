@@ -45,7 +45,7 @@ static void orphan_close(struct orphan *orphan) {
 /* ---- The end of one that did not come back ---- */
 
 static void orphan_end(struct orphan *orphan, const char *ending) {
-        if (session_adopt(orphan->worker, orphan->served, &orphan->info, ending) != 0)
+        if (session_adopt(orphan->worker, orphan->served, &orphan->info, ending, NULL) != 0)
                 log_event(LOG_EVENT_FAILURE, &(struct log_subject){.client = orphan->info.session},
                         "out of memory: what session %" PRIu32
                         " holds is returned at the next start",
@@ -61,6 +61,14 @@ static void orphan_died(struct poller_socket *process, uint32_t events) {
 static void orphan_stayed_away(uv_timer_t *grace) {
         orphan_end(LINK_OWNER(grace, struct orphan, grace),
                 "cannot be seen and did not come back in time");
+}
+
+int orphan_kick(struct orphan *orphan, struct kick *kick) {
+        int error = session_adopt(
+                orphan->worker, orphan->served, &orphan->info, "was ended by an operator", kick);
+        if (!error)
+                orphan_close(orphan);
+        return error;
 }
 
 /* ---- Its coming back ---- */
@@ -100,12 +108,11 @@ static int orphan_watch(struct orphan *orphan) {
 
 static void orphan_give_time(struct orphan *orphan) {
         uv_loop_t *loop = &orphan->worker->loop;
-        const struct pool_settings *settings = &orphan->served->store->settings;
+        uint64_t grace_s = atomic_load(&orphan->served->grace_s);
         uv_update_time(loop);
         uv_timer_init(loop, &orphan->grace);
         orphan->timed = true;
-        uv_timer_start(
-                &orphan->grace, orphan_stayed_away, (uint64_t)settings->grace_seconds * 1000, 0);
+        uv_timer_start(&orphan->grace, orphan_stayed_away, grace_s * 1000, 0);
 }
 
 int orphan_keep(struct worker *worker, struct served_pool *served,
@@ -128,16 +135,17 @@ static int orphan_judge(
         struct worker *worker, struct served_pool *served, const struct pool_session_info *info) {
         const struct pool_session_identity *identity = &info->identity;
         if (info->state == SESSION_CLOSING)
-                return session_adopt(worker, served, info, "was ending already");
+                return session_adopt(worker, served, info, "was ending already", NULL);
         if (info->state == SESSION_OPENING)
-                return session_adopt(worker, served, info, "never heard of its session");
+                return session_adopt(worker, served, info, "never heard of its session", NULL);
         if (store_is_of_earlier_boot(served->store))
-                return session_adopt(worker, served, info, "ended with the system's last boot");
+                return session_adopt(
+                        worker, served, info, "ended with the system's last boot", NULL);
         int pidfd = -1;
         int error =
                 identity->pid == 0 ? 0 : process_open(identity->pid, identity->start_time, &pidfd);
         if (error == -ESRCH)
-                return session_adopt(worker, served, info, "died while no daemon ran");
+                return session_adopt(worker, served, info, "died while no daemon ran", NULL);
         if (error)
                 log_event(LOG_EVENT_CLIENT_UNWATCHED,
                         &(struct log_subject){.pool = served->store->settings.name,

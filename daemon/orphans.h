@@ -9,6 +9,8 @@
 #include "core/pool.h"
 
 struct connection;
+struct kick;
+struct orphan;
 struct served_pool;
 struct serving;
 struct session;
@@ -21,6 +23,9 @@ int orphans_adopt(struct serving *serving);
 /* The client of an orphan has come back: it is one no more. On its worker. 0; -ENOENT: it is none; -ENOMEM. */
 int orphan_resume(struct connection *connection, struct served_pool *served,
         const struct pool_session_info *info, struct session **out);
+
+/* An operator ends it; kick is told when all is returned. On its worker. -ENOMEM: nothing was done. */
+int orphan_kick(struct orphan *orphan, struct kick *kick);
 
 /* Makes a session one whose process may live. Takes pidfd on success; -1: the process cannot be watched. On the worker's thread,
  * or before the workers run. -errno. */

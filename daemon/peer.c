@@ -170,3 +170,14 @@ bool peer_sends_bytes_only(int fd) {
         socklen_t length = sizeof(passes);
         return getsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &passes, &length) == 0 && passes == 0;
 }
+
+bool peer_is_member(int socket_fd, gid_t group) {
+        gid_t *groups = NULL;
+        size_t count = 0;
+        peer_groups(socket_fd, &groups, &count);
+        bool found = false;
+        for (size_t i = 0; i < count; i++)
+                found = found || groups[i] == group;
+        free(groups);
+        return found;
+}

@@ -16,6 +16,9 @@ struct peer {
 /* Identifies the process that connected. 0; -ESRCH: it has died already; -EMFILE, -ENFILE, -ENOMEM:
  * can be tried again; another -errno. */
 int peer_identify(int socket_fd, struct peer *out);
+/* Whether the process that connected is in this group, be it not its primary one. */
+bool peer_is_member(int socket_fd, gid_t group);
+
 void peer_deinit(struct peer *peer);
 
 /* Its supplementary groups when it connected; the caller frees *out. -errno: none can be told. */

@@ -126,14 +126,40 @@ static bool fits_into(const struct pool_settings *pool, uint64_t need_bytes,
         return false;
 }
 
+/* One place that need_bytes have to fit into. */
+struct room {
+        const char *place, *mend;
+        uint64_t available_bytes;
+};
+
+/* The first that is too small, or the last. */
+static struct room room_find(uint64_t need_bytes, int fd) {
+        struct statvfs files;
+        struct room room = {"/dev/shm", "make /dev/shm larger", UINT64_MAX};
+        if (fd >= 0 && fstatvfs(fd, &files) == 0 && files.f_blocks > 0)
+                room.available_bytes = (uint64_t)files.f_bavail * files.f_frsize;
+        if (need_bytes > room.available_bytes)
+                return room;
+        room = (struct room){"the system's free memory", "add memory", system_available_bytes()};
+        if (need_bytes > room.available_bytes)
+                return room;
+        return (struct room){
+                "this control group's memory limit", "raise the limit", cgroup_available_bytes()};
+}
+
+bool reserve_fits_growth(const struct pool_settings *pool, uint64_t need_bytes, int fd,
+        char fault[static RESERVE_FAULT_BYTES]) {
+        struct room room = room_find(need_bytes, fd);
+        if (need_bytes <= room.available_bytes)
+                return true;
+        snprintf(fault, RESERVE_FAULT_BYTES,
+                "pool '%s' needs %s more to grow so far, and %s has %s; %s, or ask for less",
+                pool->name, bytes_rounded(need_bytes).text, room.place,
+                bytes_rounded(room.available_bytes).text, room.mend);
+        return false;
+}
+
 bool reserve_fits(const struct pool_settings *pool, uint64_t need_bytes, int fd) {
-        struct statvfs room;
-        if (fd >= 0 && fstatvfs(fd, &room) == 0 && room.f_blocks > 0 &&
-                !fits_into(pool, need_bytes, (uint64_t)room.f_bavail * room.f_frsize, "/dev/shm",
-                        "make /dev/shm larger"))
-                return false;
-        return fits_into(pool, need_bytes, system_available_bytes(), "the system's free memory",
-                       "add memory") &&
-               fits_into(pool, need_bytes, cgroup_available_bytes(),
-                       "this control group's memory limit", "raise the limit");
+        struct room room = room_find(need_bytes, fd);
+        return fits_into(pool, need_bytes, room.available_bytes, room.place, room.mend);
 }

@@ -17,6 +17,13 @@ static struct statistics *statistics_new(unsigned count) {
         return statistics;
 }
 
+void served_pool_adjust(struct served_pool *served, const struct pool_settings *settings) {
+        atomic_store(&served->admin_group,
+                settings->admin_group_set ? settings->admin_group : ADMIN_GROUP_NONE);
+        atomic_store(&served->grace_s, settings->grace_seconds);
+        atomic_store(&served->trim_after_s, settings->trim_after_seconds);
+}
+
 int served_pool_init(struct served_pool *served, struct store *store, unsigned worker_count) {
         *served = (struct served_pool){
                 .store = store,
@@ -24,6 +31,7 @@ int served_pool_init(struct served_pool *served, struct store *store, unsigned w
                 .page_bytes = UINT64_C(1) << pool_page_shift(store->pool),
                 .worker_count = worker_count,
         };
+        served_pool_adjust(served, &store->settings);
         served->presence = calloc(LEDGER_SESSIONS, sizeof(*served->presence));
         served->statistics = statistics_new(worker_count);
         int error = served->presence && served->statistics ? pulse_init(&served->pulse) : -ENOMEM;
@@ -103,6 +111,14 @@ void served_pool_explain_unbacked(const struct served_pool *served, unsigned ord
                 snprintf(detail, SERVED_POOL_DETAIL,
                         "%zu blocks of %s are free, but the system has no memory for them: %s",
                         count, wanted.text, cause);
+}
+
+void served_pool_explain_draining(
+        const struct served_pool *served, char detail[SERVED_POOL_DETAIL]) {
+        snprintf(detail, SERVED_POOL_DETAIL,
+                "pool '%s' is draining, so nothing is granted; wait until an operator ends that "
+                "(buddyctl drain --off)",
+                served->store->settings.name);
 }
 
 void served_pool_explain_turn(

@@ -20,6 +20,8 @@ struct presence {
         _Atomic uint32_t worker;            /* index + 1; set before anybody knows the token */
         struct session *session;            /* the worker's alone; NULL: no connection has it */
         struct orphan *orphan;              /* the worker's alone; NULL: it is none */
+        _Atomic uint64_t
+                kicked; /* presence_mark of the session that an operator ended here last; 0: none */
         struct spinlock cache_lock;
         struct cache_area *cache; /* owned mapping; NULL: none; cache_lock */
         bool cache_named; /* what others hold of its blocks has the names from its cache; cache_lock */
@@ -27,6 +29,16 @@ struct presence {
         _Atomic bool
                 shared_unseen; /* a block of its got further holders while it had no cache here */
 };
+
+/* Tells sessions of one slot apart, for the wording of a refusal; never 0. */
+static inline uint64_t presence_mark(const uint8_t token[static 16]) {
+        uint64_t mark = 1;
+        for (unsigned i = 0; i < 8; i++)
+                mark = mark << 8 | token[i];
+        return mark | 1;
+}
+
+#define ADMIN_GROUP_NONE UINT64_MAX
 
 #define SERVED_POOL_DETAIL 192 /* bytes of served_pool_explain's text */
 
@@ -44,8 +56,15 @@ struct served_pool {
         struct presence *presence;     /* owned; by session */
         struct statistics *statistics; /* owned; by worker */
         unsigned worker_count;
-        unsigned index;           /* among the server's pools */
-        _Atomic uint32_t clients; /* connected sessions */
+        unsigned index;        /* among the server's pools */
+        _Atomic bool draining; /* nothing is granted; changes only while all workers are stopped */
+        _Atomic bool growing;  /* by a job under way */
+        _Atomic uint64_t trimmed_bytes; /* given back since the start */
+        _Atomic uint64_t
+                admin_group; /* may operate it; ADMIN_GROUP_NONE; these three change with the config */
+        _Atomic uint32_t grace_s;
+        _Atomic uint32_t trim_after_s; /* 0: never by itself */
+        _Atomic uint32_t clients;      /* connected sessions */
         _Atomic uint32_t orphans; /* sessions of an earlier daemon that have not come back yet */
 };
 
@@ -56,6 +75,9 @@ void served_pool_deinit(struct served_pool *served);
 static inline struct presence *served_pool_presence(struct served_pool *served, uint32_t session) {
         return &served->presence[session % LEDGER_SESSIONS];
 }
+
+/* Takes over those settings that may change while it is served. Any thread. */
+void served_pool_adjust(struct served_pool *served, const struct pool_settings *settings);
 
 /* Sum over the workers into zeroed memory of the caller. */
 void served_pool_statistics(const struct served_pool *served, struct statistics *sum);
@@ -72,6 +94,10 @@ void served_pool_explain(
 /* The same, where the blocks were free and memory behind them was not to be had. */
 void served_pool_explain_unbacked(const struct served_pool *served, unsigned order, size_t count,
         char detail[SERVED_POOL_DETAIL]);
+
+/* Why nothing is granted while it is draining. */
+void served_pool_explain_draining(
+        const struct served_pool *served, char detail[SERVED_POOL_DETAIL]);
 
 /* The same, for one whose turn did not come as so many of its uid were before it in line. */
 void served_pool_explain_turn(

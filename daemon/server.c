@@ -2,6 +2,7 @@
 #include "server.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "loop_memory.h"
 #include "orphans.h"
 #include "ration.h"
+#include "reload.h"
 #include "serving.h"
 #include "stop.h"
 
@@ -43,13 +45,17 @@ static void serving_deinit_pools(struct serving *serving) {
         for (size_t i = 0; i < serving->pool_count; i++)
                 served_pool_deinit(&serving->pools[i]);
         free(serving->pools);
+        free(serving->trimmers);
 }
 
 static int serving_init_pools(
         struct serving *serving, struct store *const *stores, size_t store_count) {
         serving->pools = calloc(store_count, sizeof(*serving->pools));
-        if (!serving->pools)
+        serving->trimmers = calloc(store_count, sizeof(*serving->trimmers));
+        if (!serving->pools || !serving->trimmers) {
+                serving_deinit_pools(serving);
                 return -ENOMEM;
+        }
         for (size_t i = 0; i < store_count; i++) {
                 int error =
                         served_pool_init(&serving->pools[i], stores[i], serving->settings->workers);
@@ -105,12 +111,35 @@ static void serving_on_signal(uv_signal_t *handle, int signal_number) {
         uv_stop(handle->loop);
 }
 
+/* The service manager hears of both ends of it. */
+static void serving_on_hang_up(uv_signal_t *handle, int signal_number) {
+        struct serving *serving = LINK_OWNER(handle, struct serving, hang_up);
+        (void)signal_number;
+        struct settings asked;
+        if (!serving->settings->configured) {
+                log_notice("SIGHUP, and no config file to read again: start with --config FILE to "
+                           "have one");
+                return;
+        }
+        sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, worker_clock_ns() / 1000);
+        if (serving->start->reread(&asked)) {
+                reload_apply(serving, &asked);
+                for (size_t i = 0; i < serving->pool_count; i++)
+                        trimmer_adjust(&serving->trimmers[i]);
+                settings_deinit(&asked);
+        }
+        sd_notify(0, "READY=1");
+}
+
 static int serving_init_signals(struct serving *serving) {
+        uv_signal_init(&serving->loop, &serving->hang_up);
         uv_signal_init(&serving->loop, &serving->terminate);
         uv_signal_init(&serving->loop, &serving->interrupt);
         int error = uv_signal_start(&serving->terminate, serving_on_signal, SIGTERM);
         if (!error)
                 error = uv_signal_start(&serving->interrupt, serving_on_signal, SIGINT);
+        if (!error)
+                error = uv_signal_start(&serving->hang_up, serving_on_hang_up, SIGHUP);
         return error;
 }
 
@@ -120,10 +149,13 @@ static void serving_close_signals(struct serving *serving) {
         sigemptyset(&held);
         sigaddset(&held, SIGTERM);
         sigaddset(&held, SIGINT);
+        sigaddset(&held, SIGHUP);
         pthread_sigmask(SIG_BLOCK, &held, &before);
         uv_close((uv_handle_t *)&serving->terminate, NULL);
         uv_close((uv_handle_t *)&serving->interrupt, NULL);
+        uv_close((uv_handle_t *)&serving->hang_up, NULL);
         stop_watch();
+        signal(SIGHUP, SIG_IGN);
         pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
@@ -172,6 +204,8 @@ static int serving_accept(struct serving *serving, const struct server_start *st
                 error = guard_start(
                         &serving->guard, &serving->loop, serving->pools, serving->pool_count);
         if (!error) {
+                for (size_t i = 0; i < serving->pool_count; i++)
+                        trimmer_start(&serving->trimmers[i], &serving->loop, &serving->pools[i]);
                 start->ready();
                 /* A signal may have come before this loop had its handlers. */
                 if (!stop_requested())
@@ -179,6 +213,8 @@ static int serving_accept(struct serving *serving, const struct server_start *st
         }
         guard_stop(&serving->guard);
         watchdog_stop(&serving->watchdog);
+        for (size_t i = 0; i < serving->pool_count; i++)
+                trimmer_stop(&serving->trimmers[i]);
         acceptor_stop(&serving->acceptor);
         serving_stop_workers(serving, started);
         acceptor_deinit(&serving->acceptor);
@@ -225,6 +261,7 @@ static uint64_t wall_clock_at_ms(uint64_t monotonic_ns) {
 
 int server_run(const struct settings *settings, const struct server_start *start) {
         struct serving serving = {.settings = settings,
+                .start = start,
                 .started_ns = start->started_ns,
                 .started_wall_ms = wall_clock_at_ms(start->started_ns)};
         serving_raise_limit();

@@ -11,6 +11,8 @@ struct server_start {
         int listen_fd;
         uint64_t started_ns; /* when the daemon was; monotonic clock */
         void (*ready)(void); /* called once clients can connect */
+        /* SIGHUP: what is asked for now, the caller's to settings_deinit; false: refused, after a logged line. */
+        bool (*reread)(struct settings *out);
 };
 
 /* Serves until SIGTERM or SIGINT. Returns 0 after a clean stop, or -errno after a logged line if it could not

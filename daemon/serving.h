@@ -12,11 +12,15 @@
 #include "list.h"
 #include "served_pool.h"
 #include "settings.h"
+#include "trimmer.h"
 #include "watchdog.h"
 #include "worker.h"
 
+struct server_start;
+
 struct serving {
-        const struct settings *settings;
+        const struct settings *settings; /* of the start */
+        const struct server_start *start;
         struct served_pool *pools; /* owned */
         size_t pool_count;
         struct worker *workers; /* owned */
@@ -27,8 +31,9 @@ struct serving {
 
         uv_loop_t loop; /* the main thread's: acceptor and signals; it enters no pool */
         struct acceptor acceptor;
-        uv_signal_t terminate, interrupt;
         struct guard guard;
+        uv_signal_t terminate, interrupt, hang_up;
+        struct trimmer *trimmers; /* by pool; owned */
         struct watchdog
                 watchdog; /* of all workers; not started unless the service manager has one */
 };

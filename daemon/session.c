@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "connection.h"
+#include "kick.h"
 #include "log.h"
 #include "orphans.h"
 #include "wait.h"
@@ -98,21 +99,30 @@ static void session_queue_reclaim(struct session *session) {
 }
 
 int session_adopt(struct worker *worker, struct served_pool *served,
-        const struct pool_session_info *info, const char *ending) {
+        const struct pool_session_info *info, const char *ending, struct kick *kick) {
         struct session *session = session_new(worker, served, &info->identity);
         if (!session)
                 return -ENOMEM;
         session->id = info->session;
         session->ending = ending;
+        session->kick = kick;
         session_queue_reclaim(session);
         return 0;
 }
 
-void session_end(struct session *session) {
-        session->ending = session->said_goodbye ? "said goodbye" : "is gone";
+void session_end(struct session *session, const char *ending) {
+        session->ending = ending;
         waits_withdraw(session);
         session_left(session);
         session_queue_reclaim(session);
+}
+
+void session_kick(struct session *session, struct kick *kick) {
+        struct connection *connection = session->connection;
+        session->kick = kick;
+        connection->session = NULL;
+        session_end(session, "was ended by an operator");
+        connection_close(connection, NULL);
 }
 
 int session_leave(struct session *session, int pidfd) {
@@ -169,6 +179,8 @@ bool session_reclaim(struct session *session) {
         session_log(session, worker_clock_ns() - session->ended_ns);
         if (session->farewell)
                 connection_farewell(session->farewell, session->farewell_id);
+        if (session->kick)
+                kick_done(session->kick, &session->reclaimed);
         link_remove(&session->in_reclaims);
         free(session);
         return true;

@@ -9,6 +9,7 @@
 #include "list.h"
 
 struct connection;
+struct kick;
 struct served_pool;
 struct worker;
 
@@ -33,6 +34,7 @@ struct session {
         struct connection *farewell; /* said goodbye and waits for the reply; NULL: nobody does */
         uint64_t farewell_id;        /* of that request */
         bool said_goodbye;
+        struct kick *kick; /* wants to know when all is returned; NULL: nobody does */
 };
 
 /* Opens a session in the pool. 0; -EAGAIN: no free slot; -ENOMEM. */
@@ -46,12 +48,16 @@ int session_reopen(struct connection *connection, struct served_pool *served,
 /* Goes on with another connection of the same worker; waits are withdrawn and the old one is closed. */
 void session_rebind(struct session *session, struct connection *connection);
 
-/* Takes over a session that an earlier daemon left and that is over: ends it. ending: why, for the log. */
+/* Takes over a session that no connection has and that is over: ends it. ending: why, for the log. kick: told when all is
+ * returned, or NULL. */
 int session_adopt(struct worker *worker, struct served_pool *served,
-        const struct pool_session_info *info, const char *ending);
+        const struct pool_session_info *info, const char *ending, struct kick *kick);
 
-/* Ends it: waits are withdrawn, what it holds is returned from now on, and then it is freed. */
-void session_end(struct session *session);
+/* Ends it: waits are withdrawn, what it holds is returned from now on, and then it is freed. ending: how, in words. */
+void session_end(struct session *session, const char *ending);
+
+/* An operator ends it, and its connection with it. kick is told when all is returned. */
+void session_kick(struct session *session, struct kick *kick);
 
 /* Its connection is lost, its process lives and will come back for it: it is an orphan from here on, which takes pidfd. 0; -errno:
  * nothing was done. */

@@ -40,6 +40,8 @@ static void pool_source_overlay(struct pool_source *below, const struct pool_sou
                 below->pool.grace_seconds = above->pool.grace_seconds;
         if (above->set & POOL_SET_SCRUB)
                 below->pool.scrub = above->pool.scrub;
+        if (above->set & POOL_SET_TRIM)
+                below->pool.trim_after_seconds = above->pool.trim_after_seconds;
         below->set |= above->set;
 }
 
@@ -110,6 +112,10 @@ static bool pool_figures_check(const struct pool_settings *pool, char *fault, si
                 snprintf(fault, fault_bytes,
                         "max-size %s is more than 2^32 - 2 pages of %s; give larger pages",
                         max.text, page.text);
+        else if (pool->trim_after_seconds > 0 && pool->commit == COMMIT_EAGER)
+                snprintf(fault, fault_bytes,
+                        "trim-after is for lazy pools, and in an eager one every page stays "
+                        "reserved; set commit = lazy, or remove trim-after");
         else if (pool->max_size_bytes > INT64_MAX)
                 snprintf(fault, fault_bytes, "max-size %s is more than a file can have; give less",
                         max.text);
@@ -217,6 +223,7 @@ static int settings_resolve(
                 .socket_group_set = group->set & SOURCE_SET_GROUP,
                 .socket_group = group->socket_group,
                 .workers = workers->set & SOURCE_SET_WORKERS ? workers->workers : default_workers(),
+                .configured = options->config_path != NULL,
                 .reset = options->reset,
         };
         if (pools_merge(file, line) < 0) {
@@ -226,8 +233,14 @@ static int settings_resolve(
         int error = pools_resolve(file, options->config_path, file->keep, out);
         if (error)
                 return error;
-        for (size_t i = 0; i < out->pool_count && line->keep; i++)
-                out->pools[i].keep = true;
+        for (size_t i = 0; i < out->pool_count; i++) {
+                struct pool_settings *pool = &out->pools[i];
+                pool->keep |= line->keep;
+                if (pool->admin_group_set || !file->admin_group_set)
+                        continue;
+                pool->admin_group_set = true;
+                pool->admin_group = file->admin_group;
+        }
         return socket_resolve(line->socket_path ? line->socket_path : file->socket_path, out);
 }
 

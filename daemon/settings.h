@@ -40,7 +40,10 @@ struct pool_settings {
         uint64_t page_bytes;     /* a power of two */
         enum backing backing;
         enum commit commit;
-        bool keep;              /* keep segment and ledger after a clean stop */
+        bool keep;                   /* keep segment and ledger after a clean stop */
+        unsigned trim_after_seconds; /* give back what is free for so long; lazy only; 0: never */
+        bool admin_group_set;
+        gid_t admin_group;      /* may operate it, beside root and the daemon's user */
         unsigned grace_seconds; /* for clients whose process cannot be seen, after a restart */
         bool scrub;             /* a range is zeroed before it is granted */
         struct admission_settings admission;
@@ -53,6 +56,7 @@ struct settings {
         bool socket_group_set;
         gid_t socket_group;
         unsigned workers;            /* worker loops; at least 1 */
+        bool configured;             /* by a config file, among others */
         bool reset;                  /* throw away what a predecessor left */
         struct pool_settings *pools; /* owned; at least one, names differ */
         size_t pool_count;

@@ -11,6 +11,7 @@
 
 #define WORKERS_MAX       64
 #define GRACE_SECONDS_MAX 86400
+#define TRIM_SECONDS_MAX  31536000 /* a year */
 
 bool setting_refuse(char *fault, const char *format, ...) {
         va_list arguments;
@@ -87,9 +88,7 @@ static bool parse_socket_mode(struct settings_source *source, struct pool_source
         return true;
 }
 
-static bool parse_socket_group(struct settings_source *source, struct pool_source *pool,
-        const char *value, char fault[static SOURCE_FAULT_BYTES]) {
-        (void)pool;
+static bool parse_group(const char *value, gid_t *out, char *fault) {
         const struct group *group = getgrnam(value);
         unsigned long gid;
         if (group)
@@ -98,7 +97,33 @@ static bool parse_socket_group(struct settings_source *source, struct pool_sourc
                 return setting_refuse(fault,
                         "there is no group '%.64s'; create it, or give another one or a gid",
                         value);
-        source->socket_group = (gid_t)gid;
+        *out = (gid_t)gid;
+        return true;
+}
+
+static bool parse_daemon_admin_group(struct settings_source *source, struct pool_source *pool,
+        const char *value, char fault[static SOURCE_FAULT_BYTES]) {
+        (void)pool;
+        if (!parse_group(value, &source->admin_group, fault))
+                return false;
+        source->admin_group_set = true;
+        return true;
+}
+
+static bool parse_pool_admin_group(struct settings_source *source, struct pool_source *pool,
+        const char *value, char fault[static SOURCE_FAULT_BYTES]) {
+        (void)source;
+        if (!parse_group(value, &pool->pool.admin_group, fault))
+                return false;
+        pool->pool.admin_group_set = true;
+        return true;
+}
+
+static bool parse_socket_group(struct settings_source *source, struct pool_source *pool,
+        const char *value, char fault[static SOURCE_FAULT_BYTES]) {
+        (void)pool;
+        if (!parse_group(value, &source->socket_group, fault))
+                return false;
         source->set |= SOURCE_SET_GROUP;
         return true;
 }
@@ -151,6 +176,20 @@ static bool parse_scrub(struct settings_source *source, struct pool_source *pool
         if (!parse_yes_no(value, &pool->pool.scrub, fault))
                 return false;
         pool->set |= POOL_SET_SCRUB;
+        return true;
+}
+
+static bool parse_trim_after(struct settings_source *source, struct pool_source *pool,
+        const char *value, char fault[static SOURCE_FAULT_BYTES]) {
+        (void)source;
+        unsigned long seconds = 0;
+        if (strcmp(value, "off") != 0 &&
+                (!parse_unsigned(value, 10, TRIM_SECONDS_MAX, &seconds) || seconds == 0))
+                return setting_refuse(fault,
+                        "'%.64s' is not a number of seconds; give 1 to %d, or off", value,
+                        TRIM_SECONDS_MAX);
+        pool->pool.trim_after_seconds = (unsigned)seconds;
+        pool->set |= POOL_SET_TRIM;
         return true;
 }
 
@@ -215,6 +254,7 @@ static const struct setting_key keys[] = {
         {"socket-group", SETTING_DAEMON, parse_socket_group},
         {"workers", SETTING_DAEMON, parse_workers},
         {"keep", SETTING_DAEMON, parse_daemon_keep},
+        {"admin-group", SETTING_DAEMON, parse_daemon_admin_group},
         {"size", SETTING_POOL, parse_size},
         {"max-size", SETTING_POOL, parse_max_size},
         {"page-size", SETTING_POOL, parse_page_size},
@@ -227,6 +267,8 @@ static const struct setting_key keys[] = {
         {"allow-groups", SETTING_POOL, setting_allow_groups},
         {"read-only-users", SETTING_POOL, setting_read_only_users},
         {"read-only-groups", SETTING_POOL, setting_read_only_groups},
+        {"trim-after", SETTING_POOL, parse_trim_after},
+        {"admin-group", SETTING_POOL, parse_pool_admin_group},
 };
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
 

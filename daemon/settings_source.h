@@ -17,6 +17,7 @@
 #define POOL_SET_GRACE    (1u << 6)
 #define POOL_SET_SCRUB    (1u << 7)
 /* Admission counts without a bit: its lists are in the file alone, and empty unless given. */
+#define POOL_SET_TRIM (1u << 8)
 
 /* Bits of settings_source.set. */
 #define SOURCE_SET_MODE    (1u << 0)
@@ -37,6 +38,8 @@ struct settings_source {
         gid_t socket_group;
         unsigned workers;
         bool keep;
+        bool admin_group_set;
+        gid_t admin_group;
         struct pool_source *pools; /* owned */
         size_t pool_count;
 };

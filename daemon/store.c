@@ -82,13 +82,56 @@ static bool segment_is_reserved(const struct store *store) {
         return reserve_resident_bytes(store->segment_fd) >= store->settings.max_size_bytes;
 }
 
+/* A daemon that was killed while it let the pool grow may have left memory behind the pool's end. */
+static void store_give_back_rest(const struct store *store) {
+        uint64_t size = store->settings.size_bytes, max = store->settings.max_size_bytes;
+        if (store->taken_over && max > size)
+                reserve_give_back(store->segment_fd, size, max - size);
+}
+
 static int store_reserve(struct store *store) {
+        store_give_back_rest(store);
         int error = reserve_range(store->ledger_fd, 0, ledger_reserve_bytes(store), NULL);
         if (!error && !segment_is_reserved(store))
                 error = reserve_range(
                         store->segment_fd, 0, segment_reserve_bytes(store), store->settings.name);
         if (error && error != -ECANCELED)
                 store_refuse(store, "reserve its memory", error);
+        return error;
+}
+
+#define GROWTH_SLICE_BYTES (UINT64_C(64) << 20)
+
+static int growth_reserve(
+        const struct store *store, struct store_growth growth, const _Atomic bool *cancelled) {
+        int error = 0;
+        for (uint64_t at = growth.from_bytes; at < growth.to_bytes && !error;) {
+                uint64_t left = growth.to_bytes - at;
+                uint64_t slice = left < GROWTH_SLICE_BYTES ? left : GROWTH_SLICE_BYTES;
+                error = atomic_load(cancelled) ? -ECANCELED
+                                               : reserve_range(store->segment_fd, at, slice, NULL);
+                at += slice;
+        }
+        if (error)
+                reserve_give_back(
+                        store->segment_fd, growth.from_bytes, growth.to_bytes - growth.from_bytes);
+        return error;
+}
+
+int store_reserve_growth(struct store *store, struct store_growth growth,
+        const _Atomic bool *cancelled, char fault[static RESERVE_FAULT_BYTES]) {
+        uint64_t more = growth.to_bytes - growth.from_bytes;
+        fault[0] = '\0';
+        if (store->settings.commit == COMMIT_LAZY)
+                return 0;
+        int fd = store->settings.backing == BACKING_POSIX_SHM ? store->ledger_fd : -1;
+        if (!reserve_fits_growth(&store->settings, more, fd, fault))
+                return -ENOSPC;
+        int error = growth_reserve(store, growth, cancelled);
+        if (error)
+                snprintf(fault, RESERVE_FAULT_BYTES,
+                        "pool '%s': cannot reserve %s more: %s; nothing is changed",
+                        store->settings.name, bytes_rounded(more).text, strerror(-error));
         return error;
 }
 

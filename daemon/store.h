@@ -34,6 +34,16 @@ int store_open(const struct pool_settings *settings, bool reset, struct store **
  * any case). NULL is fine. */
 void store_close(struct store *store, bool keep);
 
+/* Sizes of the pool before and after. */
+struct store_growth {
+        uint64_t from_bytes, to_bytes;
+};
+
+/* Before the pool grows: reserves the new part of an eager one, all of it or nothing; what does not fit is refused with -ENOSPC and
+ * the figures in fault. -ECANCELED. Any thread, one at a time. */
+int store_reserve_growth(struct store *store, struct store_growth growth,
+        const _Atomic bool *cancelled, char fault[static RESERVE_FAULT_BYTES]);
+
 /* The processes that the ledger names are those of an earlier boot of the system: they have ended. */
 bool store_is_of_earlier_boot(const struct store *store);
 

@@ -19,18 +19,23 @@ static int length_mend(const struct store *store, uint64_t found_bytes) {
         return ftruncate(store->segment_fd, (off_t)own_bytes) < 0 ? -errno : 0;
 }
 
-static uint64_t reserved_bytes(const struct store *store, uint64_t pages) {
-        return store->settings.commit == COMMIT_EAGER ? pages * store->settings.page_bytes
-                                                      : reserve_map_bytes(&store->reserved);
+/* What ought to be there by then and is not. */
+static uint64_t missing_bytes(struct store *store, uint64_t pages) {
+        if (store->settings.commit == COMMIT_LAZY)
+                return reserve_map_missing(&store->reserved);
+        uint64_t wanted = pages * store->settings.page_bytes;
+        uint64_t there = reserve_resident_bytes(store->segment_fd);
+        return there < wanted ? wanted - there : 0;
 }
 
-static int holes_mend(struct store *store, uint64_t pages, uint64_t missing_bytes) {
+static int holes_mend(struct store *store, uint64_t pages, uint64_t missing) {
         ration_event(LOG_EVENT_SEGMENT_CHANGED, &(struct log_subject){.pool = store->settings.name},
                 "pool '%s': a client has punched holes of %s into its segment; memory is "
                 "put behind them again, but the bytes that were there are lost",
-                store->settings.name, bytes_whole(missing_bytes).text);
+                store->settings.name, bytes_whole(missing).text);
         return store->settings.commit == COMMIT_EAGER
-                       ? reserve_range(store->segment_fd, 0, reserved_bytes(store, pages), NULL)
+                       ? reserve_range(
+                                 store->segment_fd, 0, pages * store->settings.page_bytes, NULL)
                        : reserve_map_mend(&store->reserved);
 }
 
@@ -41,10 +46,9 @@ void store_mend_segment(struct store *store, uint64_t pages) {
                 return;
         if ((uint64_t)status.st_size != store->settings.max_size_bytes)
                 error = length_mend(store, (uint64_t)status.st_size);
-        uint64_t there = reserve_resident_bytes(store->segment_fd);
-        uint64_t wanted = reserved_bytes(store, pages);
-        if (!error && there < wanted)
-                error = holes_mend(store, pages, wanted - there);
+        uint64_t missing = missing_bytes(store, pages);
+        if (!error && missing > 0)
+                error = holes_mend(store, pages, missing);
         if (error && error != -ECANCELED)
                 ration_event(LOG_EVENT_SEGMENT_CHANGED,
                         &(struct log_subject){.pool = store->settings.name},

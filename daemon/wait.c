@@ -141,7 +141,10 @@ static void wait_deliver_block(struct wait *wait) {
 
 static void wait_deliver_refusal(struct wait *wait) {
         char detail[SERVED_POOL_DETAIL];
-        served_pool_explain_unbacked(wait->session->served, wait->request.order, 1, detail);
+        if (wait->waiter.state == WAITER_TURNED_AWAY)
+                served_pool_explain_draining(wait->session->served, detail);
+        else
+                served_pool_explain_unbacked(wait->session->served, wait->request.order, 1, detail);
         wait_refuse(wait, STATUS_NO_SPACE, detail);
 }
 

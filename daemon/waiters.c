@@ -155,6 +155,7 @@ int waiters_enter(struct waiters *waiters, struct waiter *waiter, uint32_t uid) 
         case WAITER_REFUSED:
                 return -ENOSPC;
         case WAITER_OUT:
+        case WAITER_TURNED_AWAY:
                 break;
         }
         return -ESTALE;
@@ -181,6 +182,18 @@ bool waiters_withdraw(struct waiters *waiters, struct waiter *waiter, unsigned *
                 waiters_serve_locked(waiters, NULL);
         pthread_mutex_unlock(&waiters->lock);
         return settled;
+}
+
+void waiters_turn_away(struct waiters *waiters) {
+        pthread_mutex_lock(&waiters->lock);
+        while (link_used(&waiters->lines)) {
+                struct waiter_line *line =
+                        LINK_OWNER(waiters->lines.next, struct waiter_line, in_lines);
+                struct waiter *head = LINK_OWNER(line->waiters.next, struct waiter, in_line);
+                waiter_leave_locked(waiters, head, WAITER_TURNED_AWAY);
+                head->settled(head);
+        }
+        pthread_mutex_unlock(&waiters->lock);
 }
 
 uint64_t waiters_oldest_ms(struct waiters *waiters) {

@@ -17,7 +17,8 @@
 enum waiter_state {
         WAITER_OUT, /* in no line and not granted anything */
         WAITER_QUEUED,
-        WAITER_GRANTED, /* block is its session's */
+        WAITER_GRANTED,     /* block is its session's */
+        WAITER_TURNED_AWAY, /* nothing is granted any more */
         WAITER_REFUSED, /* its turn came, and there is no memory behind the block that is free */
 };
 
@@ -55,6 +56,9 @@ int waiters_enter(struct waiters *waiters, struct waiter *waiter, uint32_t uid);
 /* Takes a waiter out of its line. True: it had been settled before. Else *ahead, unless NULL, is how many of its
  * uid were in line before it, WAITERS_AHEAD_MAX at most. */
 bool waiters_withdraw(struct waiters *waiters, struct waiter *waiter, unsigned *ahead);
+
+/* Settles all who are queued without a grant. */
+void waiters_turn_away(struct waiters *waiters);
 
 /* For how long the one that waits longest has, with what it waited before it came here. 0: nobody waits. */
 uint64_t waiters_oldest_ms(struct waiters *waiters);

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "connection.h"
+#include "job.h"
+#include "kick.h"
 #include "orphans.h"
 #include "ration.h"
 #include "serving.h"
@@ -28,6 +30,7 @@ static int inbox_init(struct inbox *inbox) {
         *inbox = (struct inbox){.open = true};
         link_init(&inbox->arrivals);
         link_init(&inbox->settled);
+        link_init(&inbox->errands);
         return -pthread_mutex_init(&inbox->lock, NULL);
 }
 
@@ -49,6 +52,14 @@ void worker_give(struct worker *worker, struct arrival *arrival) {
 void worker_post_settled(struct worker *worker, struct link *in_inbox) {
         pthread_mutex_lock(&worker->inbox.lock);
         list_append(&worker->inbox.settled, in_inbox);
+        worker_wake_locked(worker);
+        pthread_mutex_unlock(&worker->inbox.lock);
+}
+
+void worker_post_errand(struct worker *worker, struct errand *errand) {
+        pthread_mutex_lock(&worker->inbox.lock);
+        link_init(&errand->in_inbox);
+        list_append(&worker->inbox.errands, &errand->in_inbox);
         worker_wake_locked(worker);
         pthread_mutex_unlock(&worker->inbox.lock);
 }
@@ -95,14 +106,24 @@ static void worker_welcome(struct worker *worker, struct arrival *arrival) {
 
 static void worker_end(struct worker *worker);
 
+static void worker_run_errands(struct worker *worker, struct link *errands) {
+        while (link_used(errands)) {
+                struct errand *errand = LINK_OWNER(errands->next, struct errand, in_inbox);
+                link_remove(&errand->in_inbox);
+                errand->run(errand, worker);
+        }
+}
+
 static void worker_open_inbox(struct worker *worker) {
         struct inbox *inbox = &worker->inbox;
-        struct link arrivals, settled;
+        struct link arrivals, settled, errands;
         link_init(&arrivals);
         link_init(&settled);
+        link_init(&errands);
         pthread_mutex_lock(&inbox->lock);
         list_move(&inbox->arrivals, &arrivals);
         list_move(&inbox->settled, &settled);
+        list_move(&inbox->errands, &errands);
         bool stop = inbox->stop, park = inbox->park, asked = inbox->asked;
         inbox->park = inbox->asked = false;
         atomic_store_explicit(&inbox->filled, false, memory_order_relaxed);
@@ -113,6 +134,7 @@ static void worker_open_inbox(struct worker *worker) {
         if (park)
                 barrier_park(&worker->serving->barrier);
         waits_deliver(&settled);
+        worker_run_errands(worker, &errands);
         while (link_used(&arrivals)) {
                 struct arrival *arrival = LINK_OWNER(arrivals.next, struct arrival, in_inbox);
                 link_remove(&arrival->in_inbox);
@@ -266,6 +288,7 @@ int worker_init(struct worker *worker, struct serving *serving, unsigned index) 
         link_init(&worker->reclaims);
         link_init(&worker->orphans);
         link_init(&worker->closed_orphans);
+        link_init(&worker->jobs);
         int error = worker_init_buffers(worker);
         if (error)
                 goto free_buffers;
@@ -303,9 +326,12 @@ static void worker_end(struct worker *worker) {
                 struct session *session =
                         LINK_OWNER(worker->reclaims.next, struct session, in_reclaims);
                 link_remove(&session->in_reclaims);
+                if (session->kick)
+                        kick_done(session->kick, &session->reclaimed);
                 free(session);
         }
         orphans_forget(worker);
+        jobs_cancel(&worker->jobs);
         worker_close_handles(worker);
 }
 
@@ -339,6 +365,12 @@ void worker_deinit(struct worker *worker) {
         /* What others posted while it ended: the waits are withdrawn, their timers closed with the loop. */
         waits_deliver(&worker->inbox.settled);
         uv_run(&worker->loop, UV_RUN_DEFAULT);
+        while (link_used(&worker->inbox.errands)) {
+                struct errand *errand =
+                        LINK_OWNER(worker->inbox.errands.next, struct errand, in_inbox);
+                link_remove(&errand->in_inbox);
+                errand->drop(errand);
+        }
         while (link_used(&worker->inbox.arrivals)) {
                 struct arrival *arrival =
                         LINK_OWNER(worker->inbox.arrivals.next, struct arrival, in_inbox);

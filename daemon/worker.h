@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <uv.h>
 
+#include "errand.h"
 #include "list.h"
 #include "peer.h"
 #include "poller.h"
@@ -59,6 +60,7 @@ struct inbox {
         bool asked;           /* for a sign of life */
         struct link arrivals; /* of struct arrival */
         struct link settled;  /* of struct wait */
+        struct link errands;  /* of struct errand */
         _Atomic bool filled;  /* something is in here; read without the lock */
 };
 
@@ -91,6 +93,7 @@ struct worker {
         struct link reclaims;       /* of struct session, whose holds are being returned */
         struct link closed_orphans; /* of struct orphan, to be freed between two turns */
         struct link orphans;        /* of struct orphan, whose clients may come back */
+        struct link jobs;           /* of struct job, under way */
 
         struct arena arena;             /* for the request that is being run */
         uint8_t *input, *output;        /* owned */
@@ -115,6 +118,9 @@ void worker_give(struct worker *worker, struct arrival *arrival);
 
 /* Puts a settled wait, by its link, into the worker's inbox. Any thread. */
 void worker_post_settled(struct worker *worker, struct link *in_inbox);
+
+/* Has a worker run an errand, soon. Any thread. */
+void worker_post_errand(struct worker *worker, struct errand *errand);
 
 /* Makes it call barrier_park before it does anything else. Any thread. */
 void worker_ask_to_park(struct worker *worker);

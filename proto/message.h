@@ -50,6 +50,10 @@
         X(UNHOLD, unhold, 18)                                                                      \
         X(CACHE, cache, 19)                                                                        \
         X(UNCACHE, uncache, 20)                                                                    \
+        X(KICK, kick, 21)                                                                          \
+        X(DRAIN, drain, 22)                                                                        \
+        X(TRIM, trim, 23)                                                                          \
+        X(GROW, grow, 24)                                                                          \
         X(MAP, map, 26)                                                                            \
         X(METRICS, metrics, 27)
 
@@ -165,6 +169,18 @@ struct request_uncache {
         uint32_t keep; /* slots, from the first on */
 };
 
+struct request_kick {
+        uint32_t session;
+};
+
+struct request_drain {
+        bool off; /* serve again */
+};
+
+struct request_grow {
+        uint64_t size_bytes; /* of the pool from then on */
+};
+
 struct request_map {
         uint64_t offset, cell_bytes; /* multiples of the page size */
         uint32_t cells;              /* 1 … MESSAGE_CELLS_MAX */
@@ -187,9 +203,12 @@ struct request {
                 struct request_hold hold;
                 struct request_unhold unhold;
                 struct request_uncache uncache;
+                struct request_kick kick;
+                struct request_drain drain;
+                struct request_grow grow;
                 struct request_map map;
                 struct request_metrics metrics;
-                /* ping, goodbye, stats, check, cache: no body */
+                /* ping, goodbye, stats, check, cache, trim: no body */
         };
 };
 
@@ -204,6 +223,7 @@ struct request {
         X(HOLDS, holds, 9)                                                                         \
         X(CHECK, check, 10)                                                                        \
         X(RANGE, range, 11)                                                                        \
+        X(RETURNED, returned, 12)                                                                  \
         X(MAP, map, 14)                                                                            \
         X(TEXT, text, 15)
 
@@ -269,7 +289,9 @@ struct reply_stats {
         uint64_t allocs_total, frees_total, cache_hits_total;
         uint64_t requested_bytes_total, granted_bytes_total;
         uint64_t no_space_total, quota_refusals_total, reclaimed_bytes_total;
-        uint64_t orphans; /* sessions of an earlier daemon whose clients have not come back yet */
+        uint64_t orphans;  /* sessions of an earlier daemon whose clients have not come back yet */
+        uint64_t draining; /* 1: nothing is granted */
+        uint64_t trimmed_bytes_total; /* given back to the system */
         uint64_t oldest_waiter_ms;
         struct reply_latency alloc, free;
         const struct reply_order *orders;
@@ -327,6 +349,12 @@ struct reply_check {
         const char *fault; /* empty: everything holds */
 };
 
+struct reply_returned {
+        uint64_t count; /* kick: holds; trim: stretches of memory */
+        uint64_t bytes; /* kick: that became free; trim: that the system has back */
+        uint64_t microseconds;
+};
+
 struct reply_text {
         const char *text;     /* MESSAGE_PAGE_MAX bytes at most */
         uint64_t next_cursor; /* 0: that was all */
@@ -345,6 +373,7 @@ struct reply {
                 struct reply_holds holds;
                 struct reply_check check;
                 struct message_range range;
+                struct reply_returned returned;
                 struct reply_map map;
                 struct reply_text text;
                 /* done: no body */

@@ -64,6 +64,8 @@ static int orders_from_wire(
         X(quota_refusals_total)                                                                    \
         X(reclaimed_bytes_total)                                                                   \
         X(orphans)                                                                                 \
+        X(draining)                                                                                \
+        X(trimmed_bytes_total)                                                                     \
         X(oldest_waiter_ms)
 
 int stats_from_wire(

@@ -31,6 +31,7 @@ union reply_body {
         struct stats_body stats;
         Buddyd__Check check;
         Buddyd__Range range;
+        Buddyd__Returned returned;
         Buddyd__Cells map;
         Buddyd__Text text;
         struct clients_body clients;
@@ -225,6 +226,23 @@ static int range_write(const struct reply *reply, size_t first, union reply_body
         return 0;
 }
 
+static int returned_read(
+        struct body_memory *memory, const ProtobufCMessage *body, struct reply *out) {
+        (void)memory;
+        const Buddyd__Returned *wire = (const Buddyd__Returned *)body;
+        out->returned = (struct reply_returned){wire->count, wire->bytes, wire->microseconds};
+        return 0;
+}
+
+static int returned_write(const struct reply *reply, size_t first, union reply_body *out) {
+        (void)first;
+        out->returned = (Buddyd__Returned)BUDDYD__RETURNED__INIT;
+        out->returned.count = reply->returned.count;
+        out->returned.bytes = reply->returned.bytes;
+        out->returned.microseconds = reply->returned.microseconds;
+        return 0;
+}
+
 static int map_read(struct body_memory *memory, const ProtobufCMessage *body, struct reply *out) {
         (void)memory;
         const Buddyd__Cells *wire = (const Buddyd__Cells *)body;
@@ -295,6 +313,7 @@ static const struct reply_row rows[REPLY_KIND_END] = {
         [REPLY_HOLDS] = {&buddyd__holds__descriptor, holds_read, holds_write},
         [REPLY_CHECK] = {&buddyd__check__descriptor, check_read, check_write},
         [REPLY_RANGE] = {&buddyd__range__descriptor, range_read, range_write},
+        [REPLY_RETURNED] = {&buddyd__returned__descriptor, returned_read, returned_write},
         [REPLY_MAP] = {&buddyd__cells__descriptor, map_read, map_write},
         [REPLY_TEXT] = {&buddyd__text__descriptor, text_read, text_write},
 };

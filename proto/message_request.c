@@ -31,6 +31,9 @@ union request_body {
         Buddyd__Hold hold;
         Buddyd__Unhold unhold;
         Buddyd__Uncache uncache;
+        Buddyd__Kick kick;
+        Buddyd__Drain drain;
+        Buddyd__Grow grow;
         Buddyd__Metrics metrics;
         Buddyd__Map map;
 };
@@ -260,6 +263,45 @@ static int uncache_write(const struct request *request, union request_body *out)
         return 0;
 }
 
+static int kick_read(
+        struct body_memory *memory, const ProtobufCMessage *body, struct request *out) {
+        (void)memory;
+        out->kick.session = ((const Buddyd__Kick *)body)->session;
+        return 0;
+}
+
+static int kick_write(const struct request *request, union request_body *out) {
+        out->kick = (Buddyd__Kick)BUDDYD__KICK__INIT;
+        out->kick.session = request->kick.session;
+        return 0;
+}
+
+static int drain_read(
+        struct body_memory *memory, const ProtobufCMessage *body, struct request *out) {
+        (void)memory;
+        out->drain.off = ((const Buddyd__Drain *)body)->off;
+        return 0;
+}
+
+static int drain_write(const struct request *request, union request_body *out) {
+        out->drain = (Buddyd__Drain)BUDDYD__DRAIN__INIT;
+        out->drain.off = request->drain.off;
+        return 0;
+}
+
+static int grow_read(
+        struct body_memory *memory, const ProtobufCMessage *body, struct request *out) {
+        (void)memory;
+        out->grow.size_bytes = ((const Buddyd__Grow *)body)->size_bytes;
+        return 0;
+}
+
+static int grow_write(const struct request *request, union request_body *out) {
+        out->grow = (Buddyd__Grow)BUDDYD__GROW__INIT;
+        out->grow.size_bytes = request->grow.size_bytes;
+        return 0;
+}
+
 static int map_read(struct body_memory *memory, const ProtobufCMessage *body, struct request *out) {
         (void)memory;
         const Buddyd__Map *wire = (const Buddyd__Map *)body;
@@ -318,6 +360,10 @@ static const struct request_row rows[REQUEST_KIND_END] = {
         [REQUEST_UNHOLD] = {"UNHOLD", &buddyd__unhold__descriptor, unhold_read, unhold_write},
         [REQUEST_CACHE] = {"CACHE", &buddyd__empty__descriptor, empty_read, empty_write},
         [REQUEST_UNCACHE] = {"UNCACHE", &buddyd__uncache__descriptor, uncache_read, uncache_write},
+        [REQUEST_KICK] = {"KICK", &buddyd__kick__descriptor, kick_read, kick_write},
+        [REQUEST_DRAIN] = {"DRAIN", &buddyd__drain__descriptor, drain_read, drain_write},
+        [REQUEST_TRIM] = {"TRIM", &buddyd__empty__descriptor, empty_read, empty_write},
+        [REQUEST_GROW] = {"GROW", &buddyd__grow__descriptor, grow_read, grow_write},
         [REQUEST_MAP] = {"MAP", &buddyd__map__descriptor, map_read, map_write},
         [REQUEST_METRICS] = {"METRICS", &buddyd__metrics__descriptor, metrics_read, metrics_write},
 };

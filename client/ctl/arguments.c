@@ -60,6 +60,10 @@ static enum exit_status option_take(
                 out->values[id] = "";
                 return EXIT_DONE;
         }
+        if (!value && options[id].placeholder[0] == '[') {
+                out->values[id] = "";
+                return EXIT_DONE;
+        }
         if (!value && cursor->next < cursor->argc)
                 value = cursor->argv[cursor->next++];
         if (!value || value[0] == '\0')

@@ -63,7 +63,7 @@ static const char *refusal_cause(enum status status) {
         case STATUS_STALE:
                 return "not held, or not by the operator";
         case STATUS_DENIED:
-                return "only root and the daemon's user may do this";
+                return "only root, the daemon's user and the pool's admin group may do this";
         case STATUS_NOT_FOUND:
                 return "no such pool";
         case STATUS_UNKNOWN_REQUEST:
@@ -77,6 +77,8 @@ static const char *refusal_cause(enum status status) {
 static const char *refusal_mend(enum request_kind kind, enum status status) {
         if (kind == REQUEST_UNHOLD && (status == STATUS_INVALID || status == STATUS_STALE))
                 return "; \"buddyctl ranges\" shows what is held";
+        if (kind == REQUEST_KICK && status == STATUS_NOT_FOUND)
+                return "; \"buddyctl clients\" shows who is there";
         switch (status) {
         case STATUS_TOO_BIG:
                 return "; ask for less";
@@ -96,9 +98,10 @@ static const char *refusal_mend(enum request_kind kind, enum status status) {
 static enum exit_status complain_refused(
         enum request_kind kind, const struct reply_refused *refused) {
         bool worded = refused->detail && refused->detail[0] != '\0';
+        bool mended = worded && strchr(refused->detail, ';'); /* by the daemon's own words */
         return complain(EXIT_REFUSED, "%s%s",
                 worded ? refused->detail : refusal_cause(refused->status),
-                refusal_mend(kind, refused->status));
+                mended ? "" : refusal_mend(kind, refused->status));
 }
 
 enum exit_status ask_socket(const struct invocation *invocation, struct sockaddr_un *out) {

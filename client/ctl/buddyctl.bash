@@ -88,13 +88,14 @@ _buddyctl() {
         local options='--socket --pool --help --version'
         case $command in
         '')
-                [[ $current != -* ]] && options='ping stats map orders clients ranges alloc free check metrics bench'
+                [[ $current != -* ]] && options='ping stats map orders clients ranges alloc free kick drain trim grow check metrics bench'
                 ;;
         stats) options+=' --json --watch --bytes --columns' ;;
         map) options+=' --json --by --width --svg --bytes' ;;
         orders) options+=' --json --bytes --columns' ;;
         clients) options+=' --json --sort --bytes --columns' ;;
         ranges) options+=' --json --client --bytes --columns' ;;
+        drain) options+=' --json --off --wait --wait=' ;;
         check) options+=' --json --offline --uid' ;;
         metrics) options+=' --textfile --listen --format' ;;
         bench) options+=' --json --seconds --unpinned' ;;
@@ -102,6 +103,9 @@ _buddyctl() {
         esac
         if [[ $command == free && $current != -* ]]; then
                 options=$(_buddyctl_offsets "${connection[@]}")
+        fi
+        if [[ $command == kick && $current != -* ]]; then
+                options=$(_buddyctl_ids "${connection[@]}")
         fi
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
 }

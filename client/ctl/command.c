@@ -22,6 +22,8 @@ const struct option options[OPTION_COUNT] = {
         [OPTION_SECONDS] = {"seconds", "SECS", "how long to measure in all (else 3)"},
         [OPTION_UNPINNED] = {"unpinned", NULL, "leave the CPUs of daemon and client as they are"},
         [OPTION_OFFLINE] = {"offline", NULL, "examine a pool that no daemon serves"},
+        [OPTION_OFF] = {"off", NULL, "serve again"},
+        [OPTION_WAIT] = {"wait", "[=SECS]", "until the pool is empty, for SECS at most"},
         [OPTION_UID] = {"uid", "UID", "whose pool to examine offline (else your own)"},
         [OPTION_BYTES] = {"bytes", NULL, "print sizes in bytes", 'b'},
         [OPTION_COLUMNS] = {"columns", "LIST", "only these columns, by name, with commas", 'o'},
@@ -72,6 +74,27 @@ static const struct command commands[] = {
                 "OFFSET as \"alloc\" printed it: decimal, 0x..., or with K, M, G, T.\n"
                 "Only the operator's hold is dropped, never a client's.\n",
                 cmd_free},
+        {"kick", "end a client's session", "ID", OPTION_BIT(OPTION_JSON),
+                "What it holds is returned at once, be the client away or stopped, and its calls\n"
+                "answer -ENOTCONN from then on. ID as \"clients\" prints it.\n"
+                "For root, the daemon's user and the pool's admin group.\n",
+                cmd_kick},
+        {"drain", "grant nothing any more, until the pool is empty", NULL,
+                OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_OFF) | OPTION_BIT(OPTION_WAIT),
+                "Allocs, also waiting ones, are refused with -ENOMEM; all else goes on. Says how\n"
+                "much is held by how many. Ends with --off, and with the daemon.\n"
+                "For root, the daemon's user and the pool's admin group.\n",
+                cmd_drain},
+        {"trim", "give free memory back to the system", NULL, OPTION_BIT(OPTION_JSON),
+                "In stretches of 2 MiB in which nothing is held; grants reserve them again.\n"
+                "In lazy pools only: an eager one keeps every page reserved.\n"
+                "For root, the daemon's user and the pool's admin group.\n",
+                cmd_trim},
+        {"grow", "make the pool larger, under its clients", "BYTES", OPTION_BIT(OPTION_JSON),
+                "BYTES is the size that the pool then has, at most its max-size; it takes K, M,\n"
+                "G, T. An eager pool reserves the new part first. Restarts keep the size.\n"
+                "For root, the daemon's user and the pool's admin group.\n",
+                cmd_grow},
         {"check", "walk every invariant of a pool", OPERAND_POOL,
                 OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_OFFLINE) | OPTION_BIT(OPTION_UID),
                 "Prints what was checked; exit status 4 and the fault if something does not hold.\n"
@@ -114,25 +137,25 @@ static void help_options(FILE *out, const struct command *command) {
                 const struct option *option = &options[id];
                 if (!command_takes(command, id))
                         continue;
+                const char *placeholder = option->placeholder ? option->placeholder : "";
                 int width = option->letter ? fprintf(out, "  -%c, ", option->letter)
                                            : fprintf(out, "  ");
-                width += fprintf(out, "--%s%s%s", option->name, option->placeholder ? " " : "",
-                        option->placeholder ? option->placeholder : "");
+                width += fprintf(out, "--%s%s%s", option->name,
+                        *placeholder && *placeholder != '[' ? " " : "", placeholder);
                 fprintf(out, "%*s%s\n", width < 22 ? 22 - width : 1, "", option->help);
         }
 }
 
+/* On one screen, however many commands there are: the options in words. */
 static void help_tool(FILE *out) {
-        fputs("Usage: buddyctl [--socket PATH] [--pool NAME] COMMAND ...\n\n"
-              "Looks into the shared memory pools of a running buddyd, and operates them.\n\n"
-              "Commands:\n",
-                out);
+        fputs("Usage: buddyctl [--socket PATH] [--pool NAME] COMMAND ...\n\n", out);
         for (size_t i = 0; i < COMMAND_COUNT; i++)
                 fprintf(out, "  %s %-*s%s\n", commands[i].name, 15 - (int)strlen(commands[i].name),
                         commands[i].operand ? commands[i].operand : "", commands[i].summary);
-        help_options(out, NULL);
-        fputs("\n\"buddyctl COMMAND --help\" tells more, and each command that prints data takes "
-              "--json.\n"
+        fputs("\n--socket: the daemon's socket (else $BUDDYD_SOCKET, else the usual place); "
+              "--pool: "
+              "the pool (else\n\"default\"). \"buddyctl COMMAND --help\" tells more, and each "
+              "command that prints data takes --json.\n"
               "Exit status: 0 done, 1 refused, 2 usage, 3 daemon unreachable, 4 a check found a "
               "fault.\n",
                 out);

@@ -34,13 +34,15 @@ enum option_id {
         OPTION_TEXTFILE,
         OPTION_LISTEN,
         OPTION_FORMAT,
+        OPTION_OFF,
+        OPTION_WAIT,
         OPTION_COUNT,
 };
 #define OPTION_BIT(id) (1u << (id))
 
 struct option {
         const char *name;        /* without the dashes */
-        const char *placeholder; /* of its argument; NULL: takes none */
+        const char *placeholder; /* of its argument; NULL: takes none; "[=SECS]": may go without */
         const char *help;
         char letter; /* its short form, behind one dash; 0: none */
 };
@@ -80,5 +82,9 @@ enum exit_status cmd_ranges(const struct invocation *invocation);
 enum exit_status cmd_alloc(const struct invocation *invocation);
 enum exit_status cmd_free(const struct invocation *invocation);
 enum exit_status cmd_check(const struct invocation *invocation);
+enum exit_status cmd_kick(const struct invocation *invocation);
+enum exit_status cmd_drain(const struct invocation *invocation);
+enum exit_status cmd_trim(const struct invocation *invocation);
+enum exit_status cmd_grow(const struct invocation *invocation);
 enum exit_status cmd_metrics(const struct invocation *invocation);
 enum exit_status cmd_bench(const struct invocation *invocation);

@@ -72,6 +72,8 @@ void stats_view_json(FILE *out, const struct stats_screen *screen) {
         json_integer(&json, "no_space_total", stats->no_space_total);
         json_integer(&json, "quota_refusals_total", stats->quota_refusals_total);
         json_integer(&json, "reclaimed_bytes_total", stats->reclaimed_bytes_total);
+        json_integer(&json, "trimmed_bytes_total", stats->trimmed_bytes_total);
+        json_bool(&json, "draining", stats->draining != 0);
         stats_view_orders_json(&json, stats);
         json_begin_object(&json, "latency_us");
         latency_json(&json, "alloc", &stats->alloc);
@@ -99,6 +101,8 @@ static void view_heading(FILE *out, const struct reply_stats *stats) {
         snprintf(text, sizeof(text), "restarts %" PRIu64, stats->restarts);
         flow_phrase(&flow, STYLE_PLAIN, NULL, text);
         flow_end(&flow);
+        if (stats->draining)
+                fputs("draining: nothing is granted; buddyctl drain --off ends it\n", out);
 }
 
 /* "held     512 MiB   50.0 %" on the left. */

@@ -70,6 +70,10 @@ Test(ctl_arguments, refuses_and_leaves_the_output_alone) {
                 {"buddyctl", "alloc"},
                 {"buddyctl", "alloc", "-1"},
                 {"buddyctl", "alloc", "1", "2"},
+                {"buddyctl", "drain", "--wait", "5"},
+                {"buddyctl", "drain", "--off=1"},
+                {"buddyctl", "kick"},
+                {"buddyctl", "grow", "--wait"},
         };
         for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
                 struct invocation got = {.operand = "untouched"};
@@ -79,6 +83,18 @@ Test(ctl_arguments, refuses_and_leaves_the_output_alone) {
                 cr_expect_eq(arguments_parse(count, wrong[i], &got), EXIT_USAGE, "case %zu", i);
                 cr_expect_str_eq(got.operand, "untouched", "case %zu", i);
         }
+}
+
+Test(ctl_arguments, an_argument_that_may_be_left_out_follows_an_equals_sign) {
+        static char *const with[] = {"buddyctl", "drain", "--wait=2.5"};
+        static char *const without[] = {"buddyctl", "--wait", "drain"};
+        static char *const empty[] = {"buddyctl", "drain", "--wait="};
+        struct invocation got;
+        cr_assert_eq(arguments_parse(3, with, &got), EXIT_DONE);
+        cr_expect_str_eq(got.values[OPTION_WAIT], "2.5");
+        cr_assert_eq(arguments_parse(3, without, &got), EXIT_DONE);
+        cr_expect_str_eq(got.values[OPTION_WAIT], "");
+        cr_expect_eq(arguments_parse(3, empty, &got), EXIT_USAGE);
 }
 
 static unsigned help_lines(const struct command *command) {
@@ -101,8 +117,8 @@ static unsigned help_lines(const struct command *command) {
 }
 
 Test(ctl_arguments, every_help_fits_a_screen) {
-        static const char *const names[] = {
-                "ping", "stats", "orders", "clients", "ranges", "alloc", "free", "check", "bench"};
+        static const char *const names[] = {"ping", "stats", "orders", "clients", "ranges", "alloc",
+                "free", "kick", "drain", "trim", "grow", "check", "bench"};
         cr_expect_leq(help_lines(NULL), 25);
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
                 const struct command *command = command_find(names[i]);

@@ -69,6 +69,7 @@ Test(ctl_views, stats_json_is_one_line_with_the_promised_keys) {
                 "\"cache_hits_total\":0,\"requested_bytes_total\":3000,\"granted_bytes_total\":"
                 "4000,"
                 "\"no_space_total\":0,\"quota_refusals_total\":0,\"reclaimed_bytes_total\":0,"
+                "\"trimmed_bytes_total\":0,\"draining\":false,"
                 "\"orders\":[{\"order\":0,\"block_bytes\":4096,\"free_blocks\":2,\"held_blocks\":3,"
                 "\"unusable_index\":0,\"fragmentation_index\":-1},"
                 "{\"order\":1,\"block_bytes\":8192,\"free_blocks\":0,\"held_blocks\":1,"

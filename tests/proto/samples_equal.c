@@ -80,6 +80,12 @@ bool requests_equal(const struct request *a, const struct request *b) {
                 return a->hold.length == b->hold.length;
         case REQUEST_UNCACHE:
                 return a->uncache.order == b->uncache.order && a->uncache.keep == b->uncache.keep;
+        case REQUEST_KICK:
+                return a->kick.session == b->kick.session;
+        case REQUEST_DRAIN:
+                return a->drain.off == b->drain.off;
+        case REQUEST_GROW:
+                return a->grow.size_bytes == b->grow.size_bytes;
         case REQUEST_MAP:
                 return a->map.offset == b->map.offset && a->map.cell_bytes == b->map.cell_bytes &&
                        a->map.cells == b->map.cells && a->map.by_client == b->map.by_client &&
@@ -216,6 +222,10 @@ bool replies_equal(const struct reply *a, const struct reply *b) {
                        texts_equal(a->text.text, b->text.text);
         case REPLY_CHECK:
                 return check_equal(&a->check, &b->check);
+        case REPLY_RETURNED:
+                return a->returned.count == b->returned.count &&
+                       a->returned.bytes == b->returned.bytes &&
+                       a->returned.microseconds == b->returned.microseconds;
         default:
                 return true;
         }
