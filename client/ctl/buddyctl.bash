@@ -88,10 +88,11 @@ _buddyctl() {
         local options='--socket --pool --help --version'
         case $command in
         '')
-                [[ $current != -* ]] && options='ping stats map orders clients ranges alloc free kick drain trim grow check metrics bench'
+                [[ $current != -* ]] && options='ping stats map orders clients ranges top alloc free kick drain trim grow check metrics bench'
                 ;;
         stats) options+=' --json --watch --bytes --columns' ;;
         map) options+=' --json --by --width --svg --bytes' ;;
+        top) options+=' --watch --sort --by' ;;
         orders) options+=' --json --bytes --columns' ;;
         clients) options+=' --json --sort --bytes --columns' ;;
         ranges) options+=' --json --client --bytes --columns' ;;

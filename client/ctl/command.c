@@ -66,6 +66,11 @@ static const struct command commands[] = {
         {"ranges", "every held range with holder, age and length", NULL,
                 OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_CLIENT) | TABLE_OPTIONS,
                 "Offsets are bytes from the segment's base, as \"free\" takes them.\n", cmd_ranges},
+        {"top", "live full-screen view: map, rates, clients, orders", NULL,
+                OPTION_BIT(OPTION_WATCH) | OPTION_BIT(OPTION_SORT) | OPTION_BIT(OPTION_BY),
+                "The key h shows all keys, q quits. A daemon that goes away is shown as away, and\n"
+                "found again when it is back.\n",
+                cmd_top},
         {"alloc", "hold a range by hand", "BYTES", OPTION_BIT(OPTION_JSON),
                 "BYTES takes K, M, G, T (powers of two). The range is held by the operator, also\n"
                 "when this command has ended, until \"free OFFSET\".\n",

@@ -77,6 +77,7 @@ enum exit_status cmd_ping(const struct invocation *invocation);
 enum exit_status cmd_stats(const struct invocation *invocation);
 enum exit_status cmd_orders(const struct invocation *invocation);
 enum exit_status cmd_map(const struct invocation *invocation);
+enum exit_status cmd_top(const struct invocation *invocation);
 enum exit_status cmd_clients(const struct invocation *invocation);
 enum exit_status cmd_ranges(const struct invocation *invocation);
 enum exit_status cmd_alloc(const struct invocation *invocation);

@@ -29,6 +29,17 @@ unsigned flow_columns(const char *text) {
         return columns;
 }
 
+size_t flow_cut(const char *text, unsigned columns) {
+        size_t at = 0, bytes;
+        for (; text[at] != '\0'; at += bytes) {
+                unsigned wide = character_columns(text + at, &bytes);
+                if (wide > columns)
+                        break;
+                columns -= wide;
+        }
+        return at;
+}
+
 /* Bytes of text that go into so many columns: up to a blank if there is one, and at least one character. */
 static size_t fitting_bytes(const char *text, unsigned room) {
         size_t at = 0, bytes, blank = 0;

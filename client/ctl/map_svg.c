@@ -65,8 +65,8 @@ static void rect_at(FILE *out, const double box[4], const char *fill) {
 struct run {
         size_t first, count;
         struct map_cell sum;
-        const struct legend_entry *entry; /* whose most of each cell is; NULL: nobody's */
-        unsigned held_level, cached_level;
+        const struct legend_entry *entry;  /* whose most of each cell is; NULL: nobody's */
+        unsigned held_level, cached_level; /* by client: all of it is the former */
 };
 
 static unsigned level_of(uint64_t bytes, uint64_t length) {
@@ -80,8 +80,9 @@ static struct run run_of_cell(const struct map_svg *svg, size_t index) {
                 .count = 1,
                 .sum = *cell,
                 .entry = legend_of_cell(svg->picture->legend, cell),
-                .held_level = level_of(cell->held, cell->length),
-                .cached_level = level_of(cell->cached, cell->length),
+                .held_level =
+                        level_of(cell->held + (svg->by_client ? cell->cached : 0), cell->length),
+                .cached_level = svg->by_client ? 0 : level_of(cell->cached, cell->length),
         };
 }
 
@@ -140,6 +141,14 @@ static void run_title(FILE *out, const struct map_svg *svg, const struct run *ru
         fputs("</title>", out);
 }
 
+/* Whether somebody else's cell stands before it in its row. */
+static bool run_meets_another(const struct map_svg *svg, const struct run *run) {
+        if (!svg->by_client || !run->entry || run->first % svg->row_cells == 0)
+                return false;
+        const struct map_cell *before = &svg->picture->map->cells[run->first - 1];
+        return legend_of_cell(svg->picture->legend, before) != run->entry;
+}
+
 /* Held at the bottom, cached on it, free above. */
 static void run_draw(FILE *out, const struct map_svg *svg, const struct run *run) {
         double cell_width = CELLS_WIDTH / svg->row_cells;
@@ -150,16 +159,15 @@ static void run_draw(FILE *out, const struct map_svg *svg, const struct run *run
         double cached = ROW_HEIGHT * run->cached_level / LEVELS;
         if (held + cached > ROW_HEIGHT)
                 held = ROW_HEIGHT - cached;
-        const char *held_fill = held_colour, *cached_fill = "url(#cached)";
+        const char *fill = held_colour;
         if (svg->by_client && run->entry)
-                held_fill = cached_fill = client_colours[run->entry->style - STYLE_CLIENT];
+                fill = client_colours[run->entry->style - STYLE_CLIENT];
         fputs("<g>", out);
         run_title(out, svg, run);
         rect_at(out, (double[]){x, y, width, ROW_HEIGHT}, free_colour);
-        rect_at(out, (double[]){x, y + ROW_HEIGHT - held, width, held}, held_fill);
-        rect_at(out, (double[]){x, y + ROW_HEIGHT - held - cached, width, cached}, cached_fill);
-        /* Whose one run ends and another one's begins. */
-        if (svg->by_client && run->entry && run->first % svg->row_cells != 0)
+        rect_at(out, (double[]){x, y + ROW_HEIGHT - held, width, held}, fill);
+        rect_at(out, (double[]){x, y + ROW_HEIGHT - held - cached, width, cached}, "url(#cached)");
+        if (run_meets_another(svg, run))
                 rect_at(out, (double[]){x, y, 0.75, ROW_HEIGHT}, "#ffffff");
         fputs("</g>\n", out);
 }

@@ -27,6 +27,10 @@ int roster_key_parse(const char *text, enum roster_key *key) {
         return -EINVAL;
 }
 
+const char *roster_key_name(enum roster_key key) {
+        return key_names[key];
+}
+
 int roster_add(struct roster *roster, const struct reply_client *client) {
         if (roster->count == roster->capacity) {
                 size_t capacity = roster->capacity == 0 ? 64 : roster->capacity * 2;

@@ -22,6 +22,9 @@ enum roster_key {
 /* -EINVAL: no such key. */
 int roster_key_parse(const char *text, enum roster_key *key);
 
+/* The name of a key. */
+const char *roster_key_name(enum roster_key key);
+
 /* Asks for all of them. EXIT_DONE: the caller ends with roster_deinit. */
 enum exit_status roster_load(struct observer *observer, struct roster *out);
 void roster_deinit(struct roster *roster);

@@ -31,6 +31,9 @@ void terminal_clear(FILE *out);
  * anything short of whole. */
 unsigned terminal_cells(uint64_t part, uint64_t whole, unsigned cells);
 
+/* Whether ncurses can draw on a terminal of this type. To be asked first: its newterm does not free all when it fails. */
+bool terminal_is_known(void);
+
 /* Columns and rows of the terminal that out is; else of $COLUMNS, else 80 times 24. */
 struct terminal_size {
         unsigned columns, rows;
