@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "tests/core/pool_fixture.h"
@@ -140,6 +141,27 @@ static void actor_reopen(struct actor *actor) {
         atomic_store(&peers[actor->index], actor->session);
 }
 
+/* Looks at all of it as cells, meanwhile: never more in one than there are pages. */
+static void *looker_run(void *unused) {
+        static struct pool_map_share shares[64];
+        const struct pool_map_cells cells = {0, 37, (PAGES + 36) / 37};
+        (void)unused;
+        while (!atomic_load(&stop)) {
+                static uint64_t granted[(PAGES + 36) / 37];
+                uint64_t cursor = 0;
+                size_t count;
+                memset(granted, 0, sizeof granted);
+                while (!pool_map_granted(fixture.pool, &cells, &cursor, granted))
+                        continue;
+                for (size_t i = 0; i < cells.count; i++)
+                        require(granted[i] <= cells.cell_pages, "a cell of its pages");
+                cursor = 0;
+                while (!pool_map_shares(fixture.pool, &cells, &cursor, shares, 64, &count))
+                        require(count <= 64, "as many shares as there is room for");
+        }
+        return NULL;
+}
+
 static void *actor_run(void *argument) {
         struct actor *actor = argument;
         while (!atomic_load(&stop)) {
@@ -175,8 +197,11 @@ int main(int argc, char **argv) {
         for (unsigned i = 0; i < thread_count; i++)
                 require(pthread_create(&actors[i].thread, NULL, actor_run, &actors[i]) == 0,
                         "thread");
+        pthread_t looker;
+        require(pthread_create(&looker, NULL, looker_run, NULL) == 0, "thread");
         nanosleep(&(struct timespec){.tv_sec = seconds}, NULL);
         atomic_store(&stop, 1);
+        pthread_join(looker, NULL);
         uint64_t operations = 0;
         for (unsigned i = 0; i < thread_count; i++) {
                 pthread_join(actors[i].thread, NULL);
