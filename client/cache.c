@@ -260,11 +260,9 @@ enum cache_release cache_release(
 
 bool cache_leave(struct cache *cache, const struct buddyclient_range *range, uint64_t word) {
         uint64_t left = (word & ~CACHE_COUNTED) | CACHE_SHARED;
-        bool counted = word & CACHE_COUNTED;
         if (!atomic_compare_exchange_strong(cache_word_of(cache, range), &word, left))
                 return false;
-        if (counted)
-                atomic_fetch_sub(&cache->area->counted, 1);
+        atomic_fetch_sub(&cache->area->counted, 1);
         return true;
 }
 

@@ -94,7 +94,8 @@ enum cache_release cache_release(
 /* Whether ranges may be put in now. */
 bool cache_is_open(const struct cache *cache);
 
-/* From here on a range goes back by a request; what its word counted will be in the table. False: the word has changed since. */
+/* Ends the counting of a hold by a range's word: it will be in the table, and goes back by a request. False: the word has changed
+ * since. */
 bool cache_leave(struct cache *cache, const struct buddyclient_range *range, uint64_t word);
 
 /* Whether a range as the daemon names it can be noted here. */

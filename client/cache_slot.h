@@ -49,7 +49,7 @@ static inline bool cache_begin_use(
         _Atomic uint64_t *word = cache_word(area, (uint32_t)(value >> 32));
         uint64_t seen = atomic_load_explicit(word, memory_order_acquire);
         if (!cache_word_is_of(seen, (uint32_t)value, order) ||
-                (seen & (CACHE_IN_USE | CACHE_SHARED)))
+                (seen & (CACHE_IN_USE | CACHE_SHARED | CACHE_COUNTED)) != CACHE_COUNTED)
                 return false;
         seen += UINT64_C(1) << CACHE_USE_SHIFT;
         atomic_store_explicit(word, seen | CACHE_IN_USE, memory_order_release);
@@ -102,8 +102,8 @@ static inline __attribute__((always_inline)) size_t cache_take(
 static inline bool cache_word_is_mine(
         const struct cache *cache, const struct buddyclient_range *range, uint64_t word) {
         uint64_t order = cache_word_order(word);
-        uint64_t flags = (word & ~CACHE_COUNTED) ^ order << CACHE_ORDER_SHIFT ^ CACHE_IN_USE;
-        return flags == range->generation && range->generation >> CACHE_USE_SHIFT < CACHE_USE_MAX &&
+        uint64_t name = word ^ order << CACHE_ORDER_SHIFT ^ (CACHE_IN_USE | CACHE_COUNTED);
+        return name == range->generation && range->generation >> CACHE_USE_SHIFT < CACHE_USE_MAX &&
                range->length == UINT64_C(1) << (cache->page_shift + order) &&
                range->offset == (uint64_t)cache_page(cache, range) << cache->page_shift;
 }

@@ -62,12 +62,10 @@ static inline uint64_t cache_slot_pack(uint32_t page, uint32_t generation) {
         return (uint64_t)page << 32 | generation;
 }
 
-/* generation : 32 | use : 24 | order : 4 | arriving : 1 | counted : 1 | shared : 1 | in use : 1 */
-#define CACHE_IN_USE  (UINT64_C(1) << 63)
-#define CACHE_SHARED  (UINT64_C(1) << 62)
-#define CACHE_COUNTED (UINT64_C(1) << 61) /* the client's hold is in no other table of its */
-#define CACHE_ARRIVING                                                                             \
-        (UINT64_C(1) << 60) /* with shared: a gift that is not the client's alone yet */
+/* generation : 32 | use : 24 | order : 4 | unused : 1 | counted : 1 | shared : 1 | in use : 1 */
+#define CACHE_IN_USE      (UINT64_C(1) << 63)
+#define CACHE_SHARED      (UINT64_C(1) << 62)
+#define CACHE_COUNTED     (UINT64_C(1) << 61) /* the client's hold is in no other table of its */
 #define CACHE_USE_MAX     0x7fffffu
 #define CACHE_USE_SHIFT   32
 #define CACHE_ORDER_SHIFT 56

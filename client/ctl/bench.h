@@ -1,9 +1,8 @@
 /* What bench measures with, and the rows it measures. Each row runs for a slice of time, again and again in
  * turn with the others, so that whatever the machine does meanwhile hits all of them alike.
  *
- * One thread. The other end of the bare sockets is a child process, which also gives the daemon its CPUs
- * back when this process is gone, however it went. What needs further processes or threads starts them for
- * its slice, as children: this process keeps its one thread, in which malloc takes no lock. */
+ * One thread. The other end of the bare sockets is a child process, which also gives the daemon its CPUs back when this process is gone,
+ * however it went. What needs further processes or threads starts them as children: this one keeps its one thread, in which malloc takes no lock. */
 #pragma once
 
 #include <stdbool.h>
@@ -31,13 +30,16 @@ enum bench_figure {
         FIGURE_SOCKET_IN_FLIGHT,
         FIGURE_REQUEST_IN_FLIGHT,
         FIGURE_DAEMON_CPU_IN_FLIGHT,
-        FIGURE_BATCH_ALLOC, /* of one range of a batch */
+        FIGURE_BATCH_ALLOC, /* of one range of a batch, as are the next two */
         FIGURE_BATCH_RELEASE,
         FIGURE_BATCH_PAIR,
         FIGURE_MALLOC_PAIR, /* glibc's malloc + free of 4 KiB */
         FIGURE_CACHED_4K,   /* pairs of a client with its cache on */
         FIGURE_CACHED_64K,
         FIGURE_CACHED_1M,
+        FIGURE_CACHED_BATCH_ALLOC, /* the same with cache */
+        FIGURE_CACHED_BATCH_RELEASE,
+        FIGURE_CACHED_BATCH_PAIR,
         FIGURE_CACHED_THREADS,    /* 4 KiB, in each of two threads of one client on two CPUs */
         FIGURE_HAND_OVER_BATCHED, /* of one range of a batch, on two CPUs */
         FIGURE_HAND_OVER_STREAM,  /* one range per call, on two CPUs, the consumer runs behind */
@@ -71,12 +73,11 @@ struct bench {
         char detail[256];                           /* why a client could not connect */
 };
 
-/* Runs one slice of slice_ns and sets the row's figures. 0 or -errno; what went wrong is said by the
- * caller. -ENODEV: it takes a second CPU. Leaves no range held. */
+/* Runs a slice and sets the row's figures. 0 or -errno, said by the caller; -ENODEV: it takes a second CPU. Leaves no range held. */
 typedef int bench_row(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]);
 bench_row bench_futex_round_trip, bench_round_trips, bench_in_flight, bench_batch, bench_cached_4k,
-        bench_cached_64k, bench_cached_1m, bench_cached_threads, bench_hand_over_batched,
-        bench_hand_over_stream, bench_hand_over_single;
+        bench_cached_64k, bench_cached_1m, bench_cached_batch, bench_cached_threads,
+        bench_hand_over_batched, bench_hand_over_stream, bench_hand_over_single;
 
 typedef int bench_operation(struct bench *bench);
 bench_operation bench_malloc_pairs; /* BENCH_PAIRS of malloc + free of 4 KiB */

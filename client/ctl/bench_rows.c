@@ -246,26 +246,36 @@ int bench_in_flight(struct bench *bench, int64_t slice_ns, double figures[FIGURE
         return 0;
 }
 
-int bench_batch(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]) {
+/* Alloc, release, and both, of one range of a batch. */
+static int sample_batches(
+        struct bench *bench, struct buddyclient *client, int64_t slice_ns, double figures[3]) {
         struct buddyclient_range ranges[BENCH_BATCH];
         int64_t now = deadline_now(), end = now + slice_ns;
         while (now < end) {
                 int64_t begin = now;
-                int error = buddyclient_alloc_many(bench->client, 1, BENCH_BATCH, ranges);
+                int error = buddyclient_alloc_many(client, 4096, BENCH_BATCH, ranges);
                 if (error != 0)
                         return error;
                 int64_t middle = deadline_now();
-                error = buddyclient_release_many(bench->client, ranges, BENCH_BATCH);
+                error = buddyclient_release_many(client, ranges, BENCH_BATCH);
                 if (error != 0)
                         return error;
                 now = deadline_now();
                 bench_samples_add(&bench->samples, middle - begin);
                 bench_samples_add(&bench->more_samples, now - middle);
         }
-        figures[FIGURE_BATCH_ALLOC] = bench_samples_take(&bench->samples) / BENCH_BATCH;
-        figures[FIGURE_BATCH_RELEASE] = bench_samples_take(&bench->more_samples) / BENCH_BATCH;
-        figures[FIGURE_BATCH_PAIR] = figures[FIGURE_BATCH_ALLOC] + figures[FIGURE_BATCH_RELEASE];
+        figures[0] = bench_samples_take(&bench->samples) / BENCH_BATCH;
+        figures[1] = bench_samples_take(&bench->more_samples) / BENCH_BATCH;
+        figures[2] = figures[0] + figures[1];
         return 0;
+}
+
+int bench_batch(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]) {
+        return sample_batches(bench, bench->client, slice_ns, &figures[FIGURE_BATCH_ALLOC]);
+}
+
+int bench_cached_batch(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]) {
+        return sample_batches(bench, bench->cached, slice_ns, &figures[FIGURE_CACHED_BATCH_ALLOC]);
 }
 
 int bench_malloc_pairs(struct bench *bench) {

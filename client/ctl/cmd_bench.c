@@ -29,6 +29,7 @@ static const struct row {
         {bench_cached_4k, FIGURE_MALLOC_PAIR, FIGURE_CACHED_4K, false},
         {bench_cached_64k, FIGURE_CACHED_64K, FIGURE_CACHED_64K, true},
         {bench_cached_1m, FIGURE_CACHED_1M, FIGURE_CACHED_1M, true},
+        {bench_cached_batch, FIGURE_CACHED_BATCH_ALLOC, FIGURE_CACHED_BATCH_PAIR, true},
         {bench_cached_threads, FIGURE_CACHED_THREADS, FIGURE_CACHED_THREADS, true},
         {bench_hand_over_batched, FIGURE_HAND_OVER_BATCHED, FIGURE_HAND_OVER_BATCHED, true},
         {bench_hand_over_stream, FIGURE_HAND_OVER_STREAM, FIGURE_HAND_OVER_STREAM, true},
