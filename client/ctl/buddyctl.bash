@@ -1,14 +1,29 @@
-# Completion of buddyctl for bash.
+# Completion of buddyctl for bash. Commands, options and what they take come from the tool's own help, so there is
+# nothing here to keep up to date; ids, offsets and pools come from the running daemon, and there are none without one.
 
-# Ids and offsets that the running daemon knows; nothing while there is none.
-_buddyctl_ids() {
-        buddyctl "$@" clients --json 2>/dev/null |
-                tr '{' '\n' | sed -n 's/^"id":\([0-9]*\),.*/\1/p'
-}
-
-_buddyctl_offsets() {
-        buddyctl "$@" ranges --client 1 --json 2>/dev/null |
-                tr '{' '\n' | sed -n 's/^"offset":\([0-9]*\),.*/\1/p'
+# What stands for a value in the help decides which values there are.
+_buddyctl_values() { # PLACEHOLDER HELP-OF-THE-OPTION BUDDYCTL...
+        local placeholder=$1 words=$2
+        shift 2
+        case $placeholder in
+        NAME | POOL)
+                "$@" metrics 2>/dev/null | sed -n 's/.*[{,]pool="\([^"]*\)".*/\1/p' | sort -u
+                ;;
+        ID)
+                "$@" clients --json 2>/dev/null | tr '{' '\n' | sed -n 's/^"id":\([0-9]*\),.*/\1/p'
+                ;;
+        OFFSET)
+                # of the operator, whose holds are made and ended by hand
+                "$@" ranges --client 1 --json 2>/dev/null | tr '{' '\n' |
+                        sed -n 's/^"offset":\([0-9]*\),.*/\1/p'
+                ;;
+        UID)
+                cut -d: -f3 /etc/passwd 2>/dev/null
+                ;;
+        KEY | WHAT | FORMAT)
+                sed 's/([^)]*)//g; s/ or / /g; s/,/ /g' <<<"$words"
+                ;;
+        esac
 }
 
 # The names that may follow the last comma of a list of columns.
@@ -28,11 +43,13 @@ _buddyctl_columns() { # COMMAND LIST
 }
 
 _buddyctl() {
-        local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-        local command= word i
-        local -a connection=()
+        local tool=$1 current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+        local help commands command= word i placeholder words=
+        local -a connection=("$tool")
         COMPREPLY=()
 
+        help=$("$tool" --help 2>/dev/null) || return
+        commands=$(sed -n 's/^  \([a-z][a-z-]*\).*/\1/p' <<<"$help")
         for ((i = 1; i < COMP_CWORD; i++)); do
                 word=${COMP_WORDS[i]}
                 case $word in
@@ -40,74 +57,52 @@ _buddyctl() {
                         ((i + 1 < COMP_CWORD)) && connection+=("$word" "${COMP_WORDS[i + 1]}")
                         ((i++))
                         ;;
-                --watch | --sort | --client | --seconds | --uid | --by | --width | --svg | --columns | -o | --textfile | --listen | --format)
-                        ((i++))
-                        ;;
-                -*) ;;
                 *)
-                        [[ -z $command ]] && command=$word
+                        [[ -z $command && $'\n'$commands$'\n' == *$'\n'"$word"$'\n'* ]] && command=$word
                         ;;
                 esac
         done
+        [[ -n $command ]] && help=$("$tool" "$command" --help 2>/dev/null)
 
+        # A line of an option: its name, what stands for its value, at least two blanks, what it is.
+        placeholder=
         case $previous in
-        --socket | --svg | --textfile)
+        --socket) placeholder=PATH ;;
+        --pool) placeholder=NAME ;;
+        -?*)
+                word=$(sed -n "s/^  \(-[a-z], \)*\(--[a-z-]*, \)*$previous\(, --[a-z-]*\)* \([A-Z][A-Z]*  *[^ ].*\)/\4/p" <<<"$help")
+                placeholder=${word%% *}
+                words=${word#* }
+                ;;
+        esac
+        if [[ -z $placeholder && $current == -* ]]; then
+                if [[ -n $command ]]; then
+                        words=$(sed -n 's/^  \(-[a-z], \)*\(--[a-z-]*\).*/\2/p' <<<"$help")
+                else
+                        words='--socket --pool --help --version'
+                fi
+                mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+                return
+        fi
+        if [[ -z $placeholder && -z $command ]]; then
+                mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$current")
+                return
+        fi
+        # The operand of the command, which may be one that can be left out.
+        [[ -n $placeholder ]] ||
+                placeholder=$(sed -n 's/^Usage: .*\[OPTION\.\.\.\] \[*\([A-Z]*\).*/\1/p' <<<"$help")
+        case $placeholder in
+        PATH | FILE | FOLDER)
                 compopt -o filenames 2>/dev/null
                 mapfile -t COMPREPLY < <(compgen -f -- "$current")
-                return
                 ;;
-        --sort)
-                mapfile -t COMPREPLY < <(compgen -W 'id name pid uid held cached waiting' -- "$current")
-                return
-                ;;
-        --client)
-                mapfile -t COMPREPLY < <(compgen -W "$(_buddyctl_ids "${connection[@]}")" -- "$current")
-                return
-                ;;
-        --uid)
-                mapfile -t COMPREPLY < <(compgen -W "$(cut -d: -f3 /etc/passwd 2>/dev/null)" -- "$current")
-                return
-                ;;
-        --by)
-                mapfile -t COMPREPLY < <(compgen -W 'share client' -- "$current")
-                return
-                ;;
-        -o | --columns)
+        LIST)
                 mapfile -t COMPREPLY < <(_buddyctl_columns "$command" "$current")
-                return
                 ;;
-        --format)
-                mapfile -t COMPREPLY < <(compgen -W 'openmetrics prometheus' -- "$current")
-                return
-                ;;
-        --pool | --watch | --seconds | --width | --listen)
-                return
+        *)
+                words=$(_buddyctl_values "$placeholder" "$words" "${connection[@]}")
+                mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
                 ;;
         esac
-
-        local options='--socket --pool --help --version'
-        case $command in
-        '')
-                [[ $current != -* ]] && options='ping stats map orders clients ranges top alloc free kick drain trim grow check metrics bench'
-                ;;
-        stats) options+=' --json --watch --bytes --columns' ;;
-        map) options+=' --json --by --width --svg --bytes' ;;
-        top) options+=' --watch --sort --by' ;;
-        orders) options+=' --json --bytes --columns' ;;
-        clients) options+=' --json --sort --bytes --columns' ;;
-        ranges) options+=' --json --client --bytes --columns' ;;
-        drain) options+=' --json --off --wait --wait=' ;;
-        check) options+=' --json --offline --uid' ;;
-        metrics) options+=' --textfile --listen --format' ;;
-        bench) options+=' --json --seconds --unpinned' ;;
-        *) options+=' --json' ;;
-        esac
-        if [[ $command == free && $current != -* ]]; then
-                options=$(_buddyctl_offsets "${connection[@]}")
-        fi
-        if [[ $command == kick && $current != -* ]]; then
-                options=$(_buddyctl_ids "${connection[@]}")
-        fi
-        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
 }
 complete -F _buddyctl buddyctl

@@ -11,7 +11,7 @@
 
 const struct option options[OPTION_COUNT] = {
         [OPTION_SOCKET] = {"socket", "PATH",
-                "the daemon's socket (else $BUDDYD_SOCKET, else the usual place)"},
+                "its socket (else $BUDDYD_SOCKET, else the usual place)"},
         [OPTION_POOL] = {"pool", "NAME", "the pool (else \"default\")"},
         [OPTION_HELP] = {"help", NULL, "show this help", 'h'},
         [OPTION_VERSION] = {"version", NULL, "show the version"},
@@ -46,18 +46,16 @@ static const struct command commands[] = {
                 cmd_stats},
         {"orders", "free and held blocks of each size, and fragmentation", NULL,
                 OPTION_BIT(OPTION_JSON) | TABLE_OPTIONS,
-                "unusable:       how much of the free memory cannot serve this block size, 0 to "
-                "1.\n"
+                "unusable:       how much of the free memory cannot serve this block size, 0..1\n"
                 "fragmentation:  why it cannot be served: towards 0 for lack of memory, towards 1\n"
                 "                for fragmentation; -1 while it can be.\n",
                 cmd_orders},
         {"map", "the address space as a picture: what is held, cached, free", NULL,
                 OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_BY) | OPTION_BIT(OPTION_WIDTH) |
                         OPTION_BIT(OPTION_SVG) | OPTION_BIT(OPTION_BYTES),
-                "One character is a cell: the fuller, the more of it is in use. By client it is "
-                "the\n"
-                "letter of who has most of it. In the picture of --svg, the pointer on a run of\n"
-                "cells shows its offsets, figures and holders; FILE is replaced as a whole.\n",
+                "One character is a cell: the fuller, the more of it is in use. By client it is\n"
+                "the letter of who has most of it. In the picture of --svg, the pointer on a run\n"
+                "of cells shows its offsets, figures and holders; FILE is replaced as a whole.\n",
                 cmd_map},
         {"clients", "who is connected", NULL,
                 OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_SORT) | TABLE_OPTIONS,
@@ -108,10 +106,9 @@ static const struct command commands[] = {
                 cmd_check},
         {"metrics", "all figures of all pools for monitoring, as OpenMetrics", NULL,
                 OPTION_BIT(OPTION_TEXTFILE) | OPTION_BIT(OPTION_LISTEN) | OPTION_BIT(OPTION_FORMAT),
-                "Without options, to standard output. A textfile is written beside FILE and "
-                "renamed,\n"
-                "in Prometheus' older text unless --format says otherwise, as node_exporter reads "
-                "it.\n"
+                "Without options, to standard output. A textfile is written beside FILE and then\n"
+                "renamed, in Prometheus' older text unless --format says otherwise, for\n"
+                "node_exporter.\n"
                 "--listen answers GET /metrics in what the scraper accepts, 503 while there is no\n"
                 "daemon; port 0 is any free one. It prints where it listens.\n",
                 cmd_metrics},
@@ -157,12 +154,9 @@ static void help_tool(FILE *out) {
         for (size_t i = 0; i < COMMAND_COUNT; i++)
                 fprintf(out, "  %s %-*s%s\n", commands[i].name, 15 - (int)strlen(commands[i].name),
                         commands[i].operand ? commands[i].operand : "", commands[i].summary);
-        fputs("\n--socket: the daemon's socket (else $BUDDYD_SOCKET, else the usual place); "
-              "--pool: "
-              "the pool (else\n\"default\"). \"buddyctl COMMAND --help\" tells more, and each "
-              "command that prints data takes --json.\n"
-              "Exit status: 0 done, 1 refused, 2 usage, 3 daemon unreachable, 4 a check found a "
-              "fault.\n",
+        fputs("\n--socket: else $BUDDYD_SOCKET, else the usual place; --pool: else \"default\".\n"
+              "\"buddyctl COMMAND --help\" tells more; --json prints JSON. Exit status: 0 done,\n"
+              "1 refused, 2 usage, 3 daemon unreachable, 4 a check found a fault.\n",
                 out);
 }
 
