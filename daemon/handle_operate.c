@@ -42,8 +42,9 @@ enum status handle_drain(struct call *call) {
         if (status != STATUS_OK)
                 return status;
         if (draining_set(call, !off))
-                log_notice("pool '%s' %s: asked for by uid %" PRIu32 ", pid %" PRIu32,
-                        pool_name(call), off ? "serves again" : "is draining, nothing is granted",
+                log_event(LOG_EVENT_POOL_DRAINED, &(struct log_subject){.pool = pool_name(call)},
+                        "pool '%s' %s: asked for by uid %" PRIu32 ", pid %" PRIu32, pool_name(call),
+                        off ? "serves again" : "is draining, nothing is granted",
                         call->connection->peer.uid, call->connection->peer.pid);
         if (off)
                 return STATUS_OK;
@@ -138,8 +139,10 @@ static void grow_finish(struct job *job) {
                 later_refuse(&job->later, STATUS_NO_SPACE, grow->fault);
         } else {
                 waiters_serve(&served->waiters);
-                log_notice("pool '%s' has grown from %s to %s: asked for by uid %" PRIu32
-                           ", pid %" PRIu32,
+                log_event(LOG_EVENT_POOL_GROWN,
+                        &(struct log_subject){.pool = served->store->settings.name},
+                        "pool '%s' has grown from %s to %s: asked for by uid %" PRIu32
+                        ", pid %" PRIu32,
                         served->store->settings.name, bytes_rounded(grow->from_bytes).text,
                         bytes_rounded(grow->to_bytes).text, grow->uid, grow->pid);
                 later_answer(&job->later, &reply);

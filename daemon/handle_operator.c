@@ -38,7 +38,14 @@ enum status call_admit_operator(struct call *call) {
         if (call_may_operate(call, call->served))
                 return STATUS_OK;
         operator_explain(call, group, call->detail, sizeof(call->detail));
-        ration_warning("%s of pool '%s' refused to pid %" PRIu32 ": %s",
+        const struct peer *peer = &call->connection->peer;
+        const struct log_subject about = {
+                .pool = call->served->store->settings.name,
+                .has_process = true,
+                .pid = peer->pid,
+                .uid = peer->uid,
+        };
+        ration_event(LOG_EVENT_REFUSED, &about, "%s of pool '%s' refused to pid %" PRIu32 ": %s",
                 dispatch_find(call->request->kind)->name, call->served->store->settings.name,
                 call->connection->peer.pid, call->detail);
         return STATUS_DENIED;

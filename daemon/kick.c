@@ -121,8 +121,17 @@ enum status kick_begin(struct call *call) {
                 free(kick);
                 return status;
         }
-        log_notice("client %" PRIu32 " '%s' (pid %" PRIu32 ", uid %" PRIu32
-                   ") of pool '%s' is ended by uid %" PRIu32 ", pid %" PRIu32,
+        const struct log_subject about = {
+                .pool = served->store->settings.name,
+                .client = session,
+                .client_name = info.identity.name,
+                .has_process = true,
+                .pid = info.identity.pid,
+                .uid = info.identity.uid,
+        };
+        log_event(LOG_EVENT_CLIENT_KICKED, &about,
+                "client %" PRIu32 " '%s' (pid %" PRIu32 ", uid %" PRIu32
+                ") of pool '%s' is ended by uid %" PRIu32 ", pid %" PRIu32,
                 session, info.identity.name, info.identity.pid, info.identity.uid,
                 served->store->settings.name, call->connection->peer.uid,
                 call->connection->peer.pid);

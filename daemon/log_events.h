@@ -15,6 +15,14 @@
         X(CLIENT_ENDED, LOG_INFO, "eb66f716598e438ea8040a650c465471")                              \
         X(CLIENT_RESUMED, LOG_INFO, "ae1ff566c89644eb97d9c390724e361d")                            \
         X(CLIENT_UNWATCHED, LOG_WARNING, "0b08d9a29f534664b8bf9051523e70cc")                       \
+        X(CLIENT_KICKED, LOG_NOTICE, "5992d6f3f8a842898565f31ba69434b7")                           \
+        X(POOL_DRAINED, LOG_NOTICE, "aed353499d1c4181992166dd7e0715b2")                            \
+        X(POOL_GROWN, LOG_NOTICE, "b2ed967566684fc680d5f63caf6cb1cb")                              \
+        X(CONFIG_READ, LOG_NOTICE, "61bbcdf92d894f0795c16bbfeb7144a9")                             \
+        X(CONFIG_PENDING, LOG_WARNING, "725a69947ddd429d937a183e2fc9e444")                         \
+        X(CONFIG_CHANGED, LOG_NOTICE, "c365d568bb1948ebacc2df5f616698c2")                          \
+        X(MEMORY_GIVEN_BACK, LOG_INFO, "2a4f7bd5a9ac454dadea11c37fc710ca")                         \
+        X(MEMORY_NOT_GIVEN_BACK, LOG_WARNING, "5319edd291f44f75891c9616c1abbdea")                  \
         X(CONNECTION_CLOSED, LOG_WARNING, "ab9c898f0cde421c8dc3bfb493b888b0")                      \
         X(CONNECTION_REFUSED, LOG_WARNING, "ab6394360661430abdd18b1a3fd3651c")                     \
         X(REFUSED, LOG_WARNING, "5421bc8498014abda019f72e31c4dcbd")                                \

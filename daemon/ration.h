@@ -22,8 +22,5 @@ bool ration_take(struct ration *ration, uint64_t now_ns, uint64_t *left_out);
 void ration_event(enum log_event event, const struct log_subject *about, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 
-/* The same for what was refused to somebody. */
-#define ration_warning(...) ration_event(LOG_EVENT_REFUSED, NULL, __VA_ARGS__)
-
 /* Logs how many were left out and not told of yet, if any. */
 void ration_end(void);

@@ -59,7 +59,8 @@ static void reload_tell_applied(
         if (strcmp(before, after) == 0)
                 return;
         reload_scope(reload, scope, sizeof(scope));
-        log_notice("configuration: %s: %s is %s now, was %s", scope, key, after, before);
+        log_event(LOG_EVENT_CONFIG_CHANGED, &(struct log_subject){.pool = reload->pool},
+                "configuration: %s: %s is %s now, was %s", scope, key, after, before);
         reload->applied++;
 }
 
@@ -69,7 +70,7 @@ static void reload_tell_pending(
         if (strcmp(before, after) == 0)
                 return;
         reload_scope(reload, scope, sizeof(scope));
-        log_warning(
+        log_event(LOG_EVENT_CONFIG_PENDING, &(struct log_subject){.pool = reload->pool},
                 "configuration: %s: %s stays %s, as %s needs a restart", scope, key, before, after);
         reload->pending++;
 }
@@ -105,7 +106,8 @@ static void pool_tell_pending(struct reload *reload, const struct pool_settings 
                 [BACKING_POSIX_SHM] = "posix-shm", [BACKING_MEMFD] = "memfd"};
         static const char *const commits[] = {[COMMIT_EAGER] = "eager", [COMMIT_LAZY] = "lazy"};
         if (asked->size_bytes > start->size_bytes && asked->size_bytes <= start->max_size_bytes)
-                log_notice("configuration: pool '%s': buddyctl grow %s makes it larger at once",
+                log_event(LOG_EVENT_CONFIG_PENDING, &(struct log_subject){.pool = start->name},
+                        "configuration: pool '%s': buddyctl grow %s makes it larger at once",
                         start->name, bytes_exact(asked->size_bytes).text);
         reload_tell_pending(reload, "size", bytes_exact(start->size_bytes).text,
                 bytes_exact(asked->size_bytes).text);
@@ -171,8 +173,10 @@ void reload_apply(struct serving *serving, const struct settings *asked) {
         daemon_tell_pending(&reload, serving->settings, asked);
         pools_reload(&reload, serving, asked);
         if (reload.applied + reload.pending == 0)
-                log_notice("configuration read again: nothing has changed");
+                log_event(LOG_EVENT_CONFIG_READ, NULL,
+                        "configuration read again: nothing has changed");
         else
-                log_notice("configuration read again: %u changes applied, %u need a restart",
+                log_event(LOG_EVENT_CONFIG_READ, NULL,
+                        "configuration read again: %u changes applied, %u need a restart",
                         reload.applied, reload.pending);
 }

@@ -117,8 +117,9 @@ static void serving_on_hang_up(uv_signal_t *handle, int signal_number) {
         (void)signal_number;
         struct settings asked;
         if (!serving->settings->configured) {
-                log_notice("SIGHUP, and no config file to read again: start with --config FILE to "
-                           "have one");
+                log_event(LOG_EVENT_CONFIG_READ, NULL,
+                        "SIGHUP, and no config file to read again: start with --config FILE to "
+                        "have one");
                 return;
         }
         sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, worker_clock_ns() / 1000);

@@ -16,10 +16,14 @@ static void trimmer_work(uv_work_t *work) {
         struct served_pool *served = trimmer->served;
         struct trimmed trimmed = trim_pool(served, trimmer->idle_s, &trimmer->cancelled);
         if (trimmed.error)
-                log_warning("pool '%s': cannot give free memory back: %s",
-                        served->store->settings.name, strerror(-trimmed.error));
+                log_event(LOG_EVENT_MEMORY_NOT_GIVEN_BACK,
+                        &(struct log_subject){.pool = served->store->settings.name},
+                        "pool '%s': cannot give free memory back: %s", served->store->settings.name,
+                        strerror(-trimmed.error));
         else if (trimmed.bytes > 0)
-                log_info("pool '%s': gave %s back that was free for %u s",
+                log_event(LOG_EVENT_MEMORY_GIVEN_BACK,
+                        &(struct log_subject){.pool = served->store->settings.name},
+                        "pool '%s': gave %s back that was free for %u s",
                         served->store->settings.name, bytes_rounded(trimmed.bytes).text,
                         trimmer->idle_s);
 }

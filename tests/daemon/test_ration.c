@@ -37,7 +37,7 @@ Test(ration, rest_brings_the_burst_back_and_no_more) {
 Test(ration, the_end_tells_of_the_last_ones) {
         captured_begin(2);
         for (unsigned i = 0; i < RATION_BURST + 7; i++)
-                ration_warning("number %u", i);
+                ration_event(LOG_EVENT_REFUSED, NULL, "number %u", i);
         ration_end();
         ration_end();
         const char *text = captured_end();

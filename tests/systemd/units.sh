@@ -132,7 +132,10 @@ expect "restarts" 2 "$(figure restarts)"
 
 say "reload"
 pid=$(property buddyd.service MainPID)
+stage sh -c 'sed "/^\[pool/a grace = 77" /etc/buddyd.conf >/etc/new && mv /etc/new /etc/buddyd.conf' # as editors do
 stage systemctl reload buddyd.service
+stage journalctl --quiet --output cat _SYSTEMD_UNIT=buddyd.service BUDDYD_POOL=default |
+  grep -q "grace is 77 now" || fail "the reload does not reach the daemon"
 expect "the service" active/running "$(property buddyd.service ActiveState)/$(property buddyd.service SubState)"
 expect "its process" "$pid" "$(property buddyd.service MainPID)"
 guest_looks "after the reload"
