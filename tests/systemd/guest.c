@@ -26,6 +26,8 @@ static int guest_begin(const char *pool, const char *name) {
         if (!error)
                 error = buddyclient_set_cache_bytes(client, 0); /* what it holds is known exactly */
         if (!error)
+                error = buddyclient_set_timeout_ms(client, 20000); /* a watchdog takes its time */
+        if (!error)
                 error = buddyclient_connect(client);
         return error;
 }

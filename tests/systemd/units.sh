@@ -43,7 +43,7 @@ size = 8M
 backing = posix-shm
 TEXT
   mkdir -p "$1/etc/systemd/system/buddyd.service.d"
-  printf '[Service]\nWatchdogSec=3s\n' >"$1/etc/systemd/system/buddyd.service.d/watchdog.conf"
+  printf '[Service]\nWatchdogSec=5s\n' >"$1/etc/systemd/system/buddyd.service.d/watchdog.conf"
 }
 
 property() { # UNIT PROPERTY
@@ -71,7 +71,7 @@ await() { # VALUE NAME BUDDYCTL-OPTION...
 guest_looks() { # an open guest must answer "mine"
   local answer=
   echo look >&"${GUEST[1]}"
-  IFS= read -r -t 20 -u "${GUEST[0]}" answer || true
+  IFS= read -r -t 30 -u "${GUEST[0]}" answer || true
   expect "what the client finds $1" mine "$answer"
 }
 
