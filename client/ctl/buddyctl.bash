@@ -38,6 +38,7 @@ _buddyctl_columns() { # COMMAND LIST
         orders) names='order block free held unusable fragmentation' ;;
         clients) names='id name pid uid held ranges cached waiting since access' ;;
         ranges) names='offset length generation age holders' ;;
+        quota) names='uid bytes ranges clients keys holds waits connections buffers' ;;
         esac
         compgen -P "$before" -W "$names" -- "${2##*,}"
 }
@@ -69,6 +70,13 @@ _buddyctl() {
         case $previous in
         --socket) placeholder=PATH ;;
         --pool) placeholder=NAME ;;
+        --set)
+                words='client-bytes client-ranges client-waits user-bytes user-ranges user-clients user-keys user-holds
+                        user-waits user-connections user-buffers'
+                compopt -o nospace 2>/dev/null
+                mapfile -t COMPREPLY < <(compgen -S = -W "$words" -- "$current")
+                return
+                ;;
         -?*)
                 word=$(sed -n "s/^  \(-[a-z], \)*\(--[a-z-]*, \)*$previous\(, --[a-z-]*\)* \([A-Z][A-Z]*  *[^ ].*\)/\4/p" <<<"$help")
                 placeholder=${word%% *}

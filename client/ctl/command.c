@@ -150,13 +150,12 @@ static void help_options(FILE *out, const struct command *command) {
 
 /* On one screen, however many commands there are: the options in words. */
 static void help_tool(FILE *out) {
-        fputs("Usage: buddyctl [--socket PATH] [--pool NAME] COMMAND ...\n\n", out);
+        fputs("Usage: buddyctl [--socket PATH] [--pool NAME] COMMAND [--help] ...\n\n", out);
         for (size_t i = 0; i < COMMAND_COUNT; i++)
                 fprintf(out, "  %s %-*s%s\n", commands[i].name, 15 - (int)strlen(commands[i].name),
                         commands[i].operand ? commands[i].operand : "", commands[i].summary);
         fputs("\n--socket: else $BUDDYD_SOCKET, else the usual place; --pool: else \"default\".\n"
-              "\"buddyctl COMMAND --help\" tells more; --json prints JSON. Exit status: 0 done,\n"
-              "1 refused, 2 usage, 3 daemon unreachable, 4 a check found a fault.\n",
+              "Exit status: 0 done, 1 refused, 2 usage, 3 daemon unreachable, 4 fault found.\n",
                 out);
 }
 
