@@ -116,10 +116,8 @@ void worker_deinit(struct worker *worker);
  * freed. */
 void worker_give(struct worker *worker, struct arrival *arrival);
 
-/* Puts a settled wait, by its link, into the worker's inbox. Any thread. */
+/* Puts a settled wait, by its link, or an errand into the worker's inbox. Any thread. */
 void worker_post_settled(struct worker *worker, struct link *in_inbox);
-
-/* Has a worker run an errand, soon. Any thread. */
 void worker_post_errand(struct worker *worker, struct errand *errand);
 
 /* Makes it call barrier_park before it does anything else. Any thread. */
