@@ -24,8 +24,8 @@ static enum status metrics_begin(struct call *call) {
                         "no format %" PRIu32 " of metrics; 0 is OpenMetrics, 1 is Prometheus' text",
                         format);
         metrics_drop(connection);
-        if (metrics_render(call->worker, (enum metrics_format)format, &connection->metrics,
-                    &connection->metrics_bytes) != 0)
+        if (metrics_render(call->worker, (enum metrics_format)format, connection,
+                    &connection->metrics, &connection->metrics_bytes) != 0)
                 return call_refuse(call, STATUS_NO_SPACE, "the daemon is out of memory");
         return STATUS_OK;
 }

@@ -24,7 +24,7 @@ static int address_of(const char *path, struct sockaddr_un *out) {
         size_t length = strlen(path);
         if (length >= sizeof(out->sun_path)) {
                 log_error("%s: the socket's path has %zu bytes and %zu is the limit; give a "
-                          "shorter --socket",
+                          "shorter one",
                         path, length, sizeof(out->sun_path) - 1);
                 return -ENAMETOOLONG;
         }
@@ -41,17 +41,17 @@ static const char *mend_for(int error) {
         switch (error) {
         case -ENOENT:
         case -ENOTDIR:
-                return "create the folder, or give another --socket";
+                return "create the folder, or give another path";
         case -EACCES:
         case -EPERM:
-                return "get write permission to the folder, or give another --socket";
+                return "get write permission to the folder, or give another path";
         case -EADDRINUSE:
-                return "remove the file, or give another --socket";
+                return "remove the file, or give another path";
         case -EMFILE:
         case -ENFILE:
                 return "raise the limit on open files (ulimit -n)";
         default:
-                return "mend that, or give another --socket";
+                return "mend that, or give another path";
         }
 }
 
@@ -130,7 +130,7 @@ static int listener_lock(struct listener *listener) {
                 }
                 char holder[LOCK_HOLDER_TEXT];
                 if (error == -EAGAIN)
-                        log_error("%s serves on %s; stop that one, or give another --socket",
+                        log_error("%s serves on %s; stop that one, or give another path",
                                 lock_describe_holder(fd, holder), listener->path);
                 else if (error != -ESTALE)
                         refuse(listener->path, error, mend_for(error));
@@ -160,8 +160,7 @@ static int path_check(const char *path) {
         if (lstat(path, &stat) < 0)
                 return errno == ENOENT ? 0 : refuse(path, -errno, mend_for(-errno));
         if (!S_ISSOCK(stat.st_mode)) {
-                log_error("%s is there and is not a socket; remove it, or give another --socket",
-                        path);
+                log_error("%s is there and is not a socket; remove it, or give another path", path);
                 return -EEXIST;
         }
         struct sockaddr_un address;
@@ -170,8 +169,8 @@ static int path_check(const char *path) {
                 return error;
         error = probe(&address);
         if (error == -EADDRINUSE)
-                log_error("another program serves on %s; stop that one, or give another --socket",
-                        path);
+                log_error(
+                        "another program serves on %s; stop that one, or give another path", path);
         else if (error)
                 refuse(path, error, mend_for(error));
         return error;
@@ -236,6 +235,23 @@ static int listener_bind(struct listener *listener, const struct settings *setti
         }
         if (chmod(listener->path, settings->socket_mode) < 0)
                 return refuse(listener->path, -errno, mend_for(-errno));
+        return 0;
+}
+
+int listener_claim_metrics(const struct settings *settings, struct listener *out) {
+        struct settings place = *settings;
+        place.socket_path = settings->metrics_path;
+        place.socket_path_default = false;
+        struct listener listener = {
+                .fd = -1, .lock_fd = -1, .path = strdup(settings->metrics_path)};
+        if (!listener.path)
+                return refuse(settings->metrics_path, -ENOMEM, "free some");
+        int error = listener_keep_out(&listener, &place);
+        if (error < 0) {
+                listener_close(&listener);
+                return error;
+        }
+        *out = listener;
         return 0;
 }
 

@@ -1,4 +1,5 @@
-/* The socket that clients connect to: made here, or inherited from the service manager. Used by one
+/* The sockets of the daemon. The one that clients connect to is made here, or inherited from the service manager; that of
+ * metrics is made with the same checks, mode and group. Used by one
  * thread, before others exist and after they have gone. Each refusal is one logged line. */
 #pragma once
 
@@ -20,6 +21,9 @@ struct listener {
 /* Inherits the socket that the service manager passes, or makes sure that nobody serves on the path
  * and keeps others from starting to. Changes nothing that a client sees. -errno, logged. */
 int listener_claim(const struct settings *settings, struct listener *out);
+
+/* The same for the socket of metrics, which is never inherited. */
+int listener_claim_metrics(const struct settings *settings, struct listener *out);
 
 /* Clients can connect from now on. A stale socket file is replaced. -errno, logged. */
 int listener_open(struct listener *listener, const struct settings *settings);

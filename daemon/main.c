@@ -26,6 +26,7 @@ enum exit_status {
 struct daemon {
         struct settings settings;
         struct listener listener;
+        struct listener metrics; /* fd -1: there is none */
         struct store **stores;
         size_t store_count;
         uint64_t started_ns; /* monotonic clock */
@@ -132,6 +133,8 @@ static void daemon_ready(void) {
 
 static int daemon_serve(struct daemon *daemon) {
         int error = listener_open(&daemon->listener, &daemon->settings);
+        if (!error && daemon->settings.metrics_path)
+                error = listener_open(&daemon->metrics, &daemon->settings);
         if (error)
                 return error;
         ready_daemon = daemon;
@@ -139,6 +142,7 @@ static int daemon_serve(struct daemon *daemon) {
                 .stores = daemon->stores,
                 .store_count = daemon->store_count,
                 .listen_fd = daemon->listener.fd,
+                .metrics_fd = daemon->metrics.fd,
                 .started_ns = daemon->started_ns,
                 .ready = daemon_ready,
                 .reread = daemon_reread,
@@ -152,16 +156,23 @@ static int daemon_run(struct daemon *daemon) {
         int error = listener_claim(&daemon->settings, &daemon->listener);
         if (error)
                 return error;
-        error = daemon_open_stores(daemon);
+        if (daemon->settings.metrics_path)
+                error = listener_claim_metrics(&daemon->settings, &daemon->metrics);
+        if (!error)
+                error = daemon_open_stores(daemon);
         if (!error)
                 error = daemon_serve(daemon);
         daemon_close_stores(daemon, error == 0);
+        listener_close(&daemon->metrics);
         listener_close(&daemon->listener);
         return error;
 }
 
 int main(int argc, char **argv) {
-        struct daemon daemon = {.started_ns = worker_clock_ns()};
+        struct daemon daemon = {
+                .metrics = {.fd = -1, .lock_fd = -1},
+                .started_ns = worker_clock_ns(),
+        };
         switch (settings_load(argc, argv, &daemon.settings)) {
         case SETTINGS_EXIT_DONE:
                 return EXIT_DONE;

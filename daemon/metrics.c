@@ -323,9 +323,10 @@ static void render(struct rendering *rendering, const struct serving *serving) {
         metrics_end(&rendering->writer);
 }
 
-int metrics_render(struct worker *worker, enum metrics_format format, char **text, size_t *bytes) {
+int metrics_render(struct worker *worker, enum metrics_format format,
+        const struct connection *viewer, char **text, size_t *bytes) {
         struct metrics_figures figures;
-        int error = metrics_figures_take(worker, &figures);
+        int error = metrics_figures_take(worker, viewer, &figures);
         if (error)
                 return error;
         char *rendered = NULL;

@@ -6,7 +6,9 @@
 
 #include "proto/message.h"
 
+struct connection;
 struct worker;
 
-/* Renders it. For a worker's thread. The caller frees *text, which ends with NUL behind its bytes. -ENOMEM. */
-int metrics_render(struct worker *worker, enum metrics_format format, char **text, size_t *bytes);
+/* Renders it: of the pools that the peer of this connection is admitted to; NULL: of all. For a worker's thread. The caller frees *text, which ends with NUL behind its bytes. -ENOMEM. */
+int metrics_render(struct worker *worker, enum metrics_format format,
+        const struct connection *viewer, char **text, size_t *bytes);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admission.h"
+#include "connection.h"
 #include "handle.h"
 #include "serving.h"
 
@@ -107,17 +109,23 @@ static int pool_take(struct worker *worker, struct served_pool *served, struct m
         return error ? error : uids_from_refusals(out, served);
 }
 
-int metrics_figures_take(struct worker *worker, struct metrics_figures *out) {
+static bool may_see(const struct connection *viewer, const struct served_pool *served) {
+        return !viewer || admission_of(&served->store->settings.admission, &viewer->peer,
+                                  viewer->fd) != ADMISSION_NONE;
+}
+
+int metrics_figures_take(
+        struct worker *worker, const struct connection *viewer, struct metrics_figures *out) {
         struct serving *serving = worker->serving;
         struct metrics_figures figures = {
-                .pools = calloc(serving->pool_count, sizeof(*figures.pools)),
-                .pool_count = serving->pool_count,
-        };
+                .pools = calloc(serving->pool_count, sizeof(*figures.pools))};
         if (!figures.pools)
                 return -ENOMEM;
         int error = 0;
-        for (size_t i = 0; i < figures.pool_count && !error; i++)
-                error = pool_take(worker, &serving->pools[i], &figures.pools[i]);
+        for (size_t i = 0; i < serving->pool_count && !error; i++)
+                if (may_see(viewer, &serving->pools[i]))
+                        error = pool_take(
+                                worker, &serving->pools[i], &figures.pools[figures.pool_count++]);
         if (error)
                 metrics_figures_free(&figures);
         else

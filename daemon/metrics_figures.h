@@ -6,6 +6,7 @@
 #include "proto/message.h"
 #include "refusals.h"
 
+struct connection;
 struct worker;
 
 /* Upper bounds of a latency histogram, as they are written and in ns. */
@@ -62,6 +63,7 @@ struct metrics_figures {
         size_t pool_count;
 };
 
-/* Takes them. For a worker's thread. -ENOMEM: with nothing left behind. */
-int metrics_figures_take(struct worker *worker, struct metrics_figures *out);
+/* Takes them, of the pools that the peer of this connection is admitted to; NULL: of all. For a worker's thread. -ENOMEM: with nothing left behind. */
+int metrics_figures_take(
+        struct worker *worker, const struct connection *viewer, struct metrics_figures *out);
 void metrics_figures_free(struct metrics_figures *figures);

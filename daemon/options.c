@@ -15,6 +15,7 @@ static const char help_text[] =
         "  --config FILE        read FILE; the command line wins over it\n"
         "  --socket PATH        listen here, else on $BUDDYD_SOCKET, else as root on\n"
         "                       /run/buddyd/, else on $XDG_RUNTIME_DIR/buddyd/buddyd.sock\n"
+        "  --metrics-socket PATH  serve metrics there, too; off is the default\n"
         "  --socket-mode MODE   permissions of the socket, octal (0600)\n"
         "  --socket-group GROUP group of the socket, name or gid\n"
         "  --pool NAME          the pool that the next five are about (default)\n"
@@ -50,6 +51,7 @@ static const struct option long_options[] = {
         {"version", no_argument, NULL, OPTION_VERSION},
         {"help", no_argument, NULL, OPTION_HELP},
         {"socket", required_argument, NULL, OPTION_KEY},
+        {"metrics-socket", required_argument, NULL, OPTION_KEY + 9},
         {"socket-mode", required_argument, NULL, OPTION_KEY + 1},
         {"socket-group", required_argument, NULL, OPTION_KEY + 2},
         {"size", required_argument, NULL, OPTION_KEY + 3},

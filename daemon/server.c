@@ -193,6 +193,7 @@ static int serving_accept(struct serving *serving, const struct server_start *st
                 serving->workers, serving->worker_count);
         if (error)
                 return error;
+        error = metrics_socket_init(&serving->metrics_socket, serving, start->metrics_fd);
         unsigned started = 0;
         while (!error && started < serving->worker_count) {
                 error = worker_start(&serving->workers[started]);
@@ -217,7 +218,9 @@ static int serving_accept(struct serving *serving, const struct server_start *st
         for (size_t i = 0; i < serving->pool_count; i++)
                 trimmer_stop(&serving->trimmers[i]);
         acceptor_stop(&serving->acceptor);
+        metrics_socket_stop(&serving->metrics_socket);
         serving_stop_workers(serving, started);
+        metrics_socket_deinit(&serving->metrics_socket);
         acceptor_deinit(&serving->acceptor);
         ration_end();
         return error;

@@ -9,6 +9,7 @@ struct server_start {
         struct store *const *stores;
         size_t store_count;
         int listen_fd;
+        int metrics_fd;      /* the same for metrics; -1: none */
         uint64_t started_ns; /* when the daemon was; monotonic clock */
         void (*ready)(void); /* called once clients can connect */
         /* SIGHUP: what is asked for now, the caller's to settings_deinit; false: refused, after a logged line. */

@@ -10,6 +10,7 @@
 #include "barrier.h"
 #include "guard.h"
 #include "list.h"
+#include "metrics_socket.h"
 #include "served_pool.h"
 #include "settings.h"
 #include "trimmer.h"
@@ -31,6 +32,7 @@ struct serving {
 
         uv_loop_t loop; /* the main thread's: acceptor and signals; it enters no pool */
         struct acceptor acceptor;
+        struct metrics_socket metrics_socket;
         struct guard guard;
         uv_signal_t terminate, interrupt, hang_up;
         struct trimmer *trimmers; /* by pool; owned */

@@ -202,6 +202,22 @@ static int socket_resolve(const char *asked, struct settings *out) {
         return 0;
 }
 
+/* Off unless it is named: a default could be in the way of another daemon's. */
+static int metrics_resolve(const struct settings_source *line, const struct settings_source *file,
+        struct settings *out) {
+        const char *asked = line->metrics_path ? line->metrics_path : file->metrics_path;
+        if (!asked || !*asked)
+                return 0;
+        if (strcmp(asked, out->socket_path) == 0) {
+                log_error("%s: the metrics cannot have the socket that clients connect to; give "
+                          "--metrics-socket another path",
+                        asked);
+                return -EINVAL;
+        }
+        out->metrics_path = strdup(asked);
+        return out->metrics_path ? 0 : -ENOMEM;
+}
+
 /* ---- The whole ---- */
 
 static unsigned default_workers(void) {
@@ -241,7 +257,8 @@ static int settings_resolve(
                 pool->admin_group_set = true;
                 pool->admin_group = file->admin_group;
         }
-        return socket_resolve(line->socket_path ? line->socket_path : file->socket_path, out);
+        error = socket_resolve(line->socket_path ? line->socket_path : file->socket_path, out);
+        return error ? error : metrics_resolve(line, file, out);
 }
 
 enum settings_outcome settings_load(int argc, char **argv, struct settings *out) {
@@ -267,6 +284,7 @@ enum settings_outcome settings_load(int argc, char **argv, struct settings *out)
 
 void settings_deinit(struct settings *settings) {
         free(settings->socket_path);
+        free(settings->metrics_path);
         free(settings->pools);
         *settings = (struct settings){0};
 }

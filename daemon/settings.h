@@ -52,7 +52,8 @@ struct pool_settings {
 struct settings {
         char *socket_path;        /* owned; "" if none is known and one is inherited */
         bool socket_path_default; /* neither asked for nor in the environment: its folder may be made */
-        mode_t socket_mode;       /* 0600 unless set */
+        char *metrics_path;       /* of the socket of metrics; owned; NULL: there is none */
+        mode_t socket_mode;       /* of both; 0600 unless set */
         bool socket_group_set;
         gid_t socket_group;
         unsigned workers;            /* worker loops; at least 1 */

@@ -76,6 +76,19 @@ static bool parse_socket(struct settings_source *source, struct pool_source *poo
         return true;
 }
 
+static bool parse_metrics_socket(struct settings_source *source, struct pool_source *pool,
+        const char *value, char fault[static SOURCE_FAULT_BYTES]) {
+        (void)pool;
+        if (!*value)
+                return setting_refuse(fault, "the path is empty; give one, or off");
+        char *path = strdup(strcmp(value, "off") == 0 ? "" : value);
+        if (!path)
+                return setting_refuse(fault, "out of memory; free some");
+        free(source->metrics_path);
+        source->metrics_path = path;
+        return true;
+}
+
 static bool parse_socket_mode(struct settings_source *source, struct pool_source *pool,
         const char *value, char fault[static SOURCE_FAULT_BYTES]) {
         (void)pool;
@@ -250,6 +263,7 @@ static bool parse_commit(struct settings_source *source, struct pool_source *poo
 
 static const struct setting_key keys[] = {
         {"socket", SETTING_DAEMON, parse_socket},
+        {"metrics-socket", SETTING_DAEMON, parse_metrics_socket},
         {"socket-mode", SETTING_DAEMON, parse_socket_mode},
         {"socket-group", SETTING_DAEMON, parse_socket_group},
         {"workers", SETTING_DAEMON, parse_workers},
@@ -330,6 +344,7 @@ struct pool_source *settings_source_add(
 
 void settings_source_deinit(struct settings_source *source) {
         free(source->socket_path);
+        free(source->metrics_path);
         free(source->pools);
         *source = (struct settings_source){0};
 }

@@ -33,7 +33,8 @@ struct pool_source {
 
 struct settings_source {
         unsigned set;
-        char *socket_path; /* owned; NULL: not named */
+        char *socket_path;  /* owned; NULL: not named */
+        char *metrics_path; /* owned; NULL: not named; empty: off */
         mode_t socket_mode;
         gid_t socket_group;
         unsigned workers;

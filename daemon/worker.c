@@ -85,6 +85,13 @@ void worker_ask_for_life(struct worker *worker) {
         pthread_mutex_unlock(&worker->inbox.lock);
 }
 
+void worker_ask_for_metrics(struct worker *worker) {
+        pthread_mutex_lock(&worker->inbox.lock);
+        worker->inbox.render = true;
+        worker_wake_locked(worker);
+        pthread_mutex_unlock(&worker->inbox.lock);
+}
+
 static void arrival_drop(struct arrival *arrival) {
         close(arrival->fd);
         peer_deinit(&arrival->peer);
@@ -125,7 +132,8 @@ static void worker_open_inbox(struct worker *worker) {
         list_move(&inbox->settled, &settled);
         list_move(&inbox->errands, &errands);
         bool stop = inbox->stop, park = inbox->park, asked = inbox->asked;
-        inbox->park = inbox->asked = false;
+        bool render = inbox->render;
+        inbox->park = inbox->asked = inbox->render = false;
         atomic_store_explicit(&inbox->filled, false, memory_order_relaxed);
         pthread_mutex_unlock(&inbox->lock);
 
@@ -133,6 +141,8 @@ static void worker_open_inbox(struct worker *worker) {
                 watchdog_answer(&worker->serving->watchdog);
         if (park)
                 barrier_park(&worker->serving->barrier);
+        if (render)
+                metrics_socket_render(&worker->serving->metrics_socket, worker);
         waits_deliver(&settled);
         worker_run_errands(worker, &errands);
         while (link_used(&arrivals)) {

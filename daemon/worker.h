@@ -58,6 +58,7 @@ struct inbox {
         bool stop;
         bool park;            /* somebody has claimed the barrier */
         bool asked;           /* for a sign of life */
+        bool render;          /* metrics are wanted */
         struct link arrivals; /* of struct arrival */
         struct link settled;  /* of struct wait */
         struct link errands;  /* of struct errand */
@@ -122,6 +123,9 @@ void worker_post_errand(struct worker *worker, struct errand *errand);
 
 /* Makes it call barrier_park before it does anything else. Any thread. */
 void worker_ask_to_park(struct worker *worker);
+
+/* Makes it render metrics for the socket of metrics. Any thread. */
+void worker_ask_for_metrics(struct worker *worker);
 
 /* Makes it answer the watchdog. Any thread. */
 void worker_ask_for_life(struct worker *worker);

@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -254,4 +256,85 @@ Test(metrics, misuse_is_one_line) {
                         wrong[i][4], NULL);
         ctl_refused(&scene, 1, "metrics", "--listen", "192.0.2.1:9464", NULL);
         ctl_refused(&scene, 3, "metrics", NULL);
+}
+
+/* Sends, ends its side, and returns all that comes. */
+static char *socket_says(const char *path, const char *question) {
+        static char answer[65536];
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+        cr_assert_eq(send(fd, question, strlen(question), MSG_NOSIGNAL), (ssize_t)strlen(question));
+        if (!*question)
+                shutdown(fd, SHUT_WR);
+        size_t length = 0;
+        ssize_t got;
+        while ((got = recv(fd, answer + length, sizeof answer - 1 - length, 0)) > 0)
+                length += (size_t)got;
+        close(fd);
+        answer[length] = '\0';
+        return answer;
+}
+
+Test(metrics, have_a_socket_of_their_own) {
+        struct scene scene;
+        char path[120], lock[130];
+        struct stat status;
+        scene_open(&scene);
+        snprintf(path, sizeof path, "%s/metrics", scene.folder);
+        snprintf(lock, sizeof lock, "%s.lock", path);
+        scene_start(
+                &scene, "--size", "4M", "--metrics-socket", path, "--socket-mode", "0640", NULL);
+        cr_assert_eq(stat(path, &status), 0);
+        cr_expect_eq(status.st_mode, S_IFSOCK | 0640);
+        const char *text = socket_says(path, "");
+        cr_expect_float_eq(pool_sample(&scene, text, "buddyd_pool_size_bytes"), 4 * MIB, 0);
+        text = socket_says(path, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        cr_expect_eq(strncmp(text, "HTTP/1.0 200 OK\r\n", 17), 0, "%.40s", text);
+        cr_expect_float_eq(pool_sample(&scene, text, "buddyd_pool_size_bytes"), 4 * MIB, 0);
+        text = socket_says(path, "GET /else HTTP/1.1\r\n\r\n");
+        cr_expect_eq(strncmp(text, "HTTP/1.0 404 ", 13), 0, "%.40s", text);
+        text = socket_says(path, "PUT /metrics HTTP/1.1\r\n\r\n");
+        cr_expect_eq(strncmp(text, "HTTP/1.0 405 ", 13), 0, "%.40s", text);
+
+        /* A second daemon must not take it, and a killed one's is replaced. */
+        struct scene other;
+        scene_open(&other);
+        const char *line = scene_refused(&other, 1, "--size", "1M", "--metrics-socket", path, NULL);
+        cr_expect_not_null(strstr(line, path), "%s", line);
+        scene_refused(&other, 2, "--size", "1M", "--metrics-socket", other.socket, NULL);
+        scene_refused(&other, 2, "--size", "1M", "--metrics-socket", "", NULL);
+        scene_kill(&scene);
+        cr_assert_eq(stat(path, &status), 0);
+        scene_start(&scene, "--size", "4M", "--metrics-socket", path, NULL);
+        cr_expect_float_eq(
+                pool_sample(&scene, socket_says(path, ""), "buddyd_pool_restarts_total"), 1, 0);
+        scene_close(&scene);
+        cr_expect_neq(stat(path, &status), 0, "the socket was left");
+        cr_expect_neq(stat(lock, &status), 0, "its lock was left");
+}
+
+Test(metrics, are_of_the_pools_that_one_is_admitted_to) {
+        if (geteuid() != 0)
+                cr_skip_test("needs to be root, to be somebody else");
+        struct scene scene;
+        char config[200];
+        scene_open(&scene);
+        snprintf(config, sizeof config, "%s/two.conf", scene.folder);
+        FILE *file = fopen(config, "w");
+        fprintf(file,
+                "[pool %s-open]\nsize = 1M\n[pool %s-closed]\nsize = 1M\nallow-users = daemon\n",
+                scene.pool, scene.pool);
+        cr_assert_eq(fclose(file), 0);
+        scene.bare = true;
+        scene_start(&scene, "--socket", scene.socket, "--socket-mode", "0666", "--config", config,
+                NULL);
+        const char *text = metrics(&scene);
+        cr_expect_not_null(strstr(text, "-open\"") && strstr(text, "-closed\"") ? text : NULL);
+        scene.uid = 65534;
+        text = metrics(&scene);
+        cr_expect_not_null(strstr(text, "-open\""));
+        cr_expect_null(strstr(text, "-closed\""), "a pool that this user has nothing to do with");
+        cr_assert_eq(scene_stop(&scene, SIGTERM), 0);
 }
