@@ -159,6 +159,9 @@ static void pools_reload(
 static void daemon_tell_pending(
         struct reload *reload, const struct settings *start, const struct settings *asked) {
         reload_tell_pending(reload, "socket", start->socket_path, asked->socket_path);
+        reload_tell_pending(reload, "metrics-socket",
+                start->metrics_path ? start->metrics_path : "off",
+                asked->metrics_path ? asked->metrics_path : "off");
         reload_tell_pending(reload, "socket-mode", value_mode(start->socket_mode).text,
                 value_mode(asked->socket_mode).text);
         reload_tell_pending(reload, "socket-group",

@@ -70,6 +70,12 @@ static enum exit_status option_take(
                 return complain(EXIT_USAGE, "--%s needs %s; see buddyctl --help", options[id].name,
                         options[id].placeholder);
         out->values[id] = value;
+        if (id != OPTION_MAX_UNUSABLE)
+                return EXIT_DONE;
+        if (out->limit_count == INVOCATION_LIMITS_MAX)
+                return complain(EXIT_USAGE, "--%s is given more than %d times; give fewer",
+                        options[id].name, INVOCATION_LIMITS_MAX);
+        out->limits[out->limit_count++] = value;
         return EXIT_DONE;
 }
 

@@ -10,6 +10,7 @@
 #include "printable.h"
 #include "quantity.h"
 #include "terminal.h"
+#include "thresholds.h"
 
 /* A pool of terabytes takes its time. */
 #define CHECK_TIMEOUT_MS 120000
@@ -139,6 +140,11 @@ static enum exit_status check_offline(const struct invocation *invocation) {
 }
 
 enum exit_status cmd_check(const struct invocation *invocation) {
+        if (thresholds_asked(invocation) && invocation_has(invocation, OPTION_OFFLINE))
+                return complain(
+                        EXIT_USAGE, "check: limits are for a live pool; leave --offline out");
+        if (thresholds_asked(invocation))
+                return thresholds_check(invocation);
         if (invocation_has(invocation, OPTION_OFFLINE))
                 return check_offline(invocation);
         if (invocation_has(invocation, OPTION_UID))

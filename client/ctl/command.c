@@ -33,6 +33,9 @@ const struct option options[OPTION_COUNT] = {
         [OPTION_TEXTFILE] = {"textfile", "FILE", "write FILE at once, for a textfile collector"},
         [OPTION_LISTEN] = {"listen", "ADDRESS:PORT", "serve them by HTTP until interrupted"},
         [OPTION_FORMAT] = {"format", "FORMAT", "openmetrics, or prometheus (its older text)"},
+        [OPTION_MIN_LARGEST] = {"min-largest", "SIZE", "the largest free block must have this"},
+        [OPTION_MAX_UNUSABLE] = {"max-unusable", "RATIO@ORDER",
+                "so much may be unusable for an order, as 0.5@9"},
 };
 
 static const struct command commands[] = {
@@ -99,11 +102,22 @@ static const struct command commands[] = {
                 "For root, the daemon's user and the pool's admin group.\n",
                 cmd_grow},
         {"check", "walk every invariant of a pool", OPERAND_POOL,
-                OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_OFFLINE) | OPTION_BIT(OPTION_UID),
+                OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_OFFLINE) | OPTION_BIT(OPTION_UID) |
+                        OPTION_BIT(OPTION_MIN_LARGEST) | OPTION_BIT(OPTION_MAX_UNUSABLE),
                 "Prints what was checked; exit status 4 and the fault if something does not hold.\n"
                 "Requests wait while it runs. With --offline, what a daemon has left is examined\n"
-                "without it and not changed: POOL, else the pool of --pool, in /dev/shm.\n",
+                "without it and not changed: POOL, else the pool of --pool, in /dev/shm.\n"
+                "With limits, --max-unusable as often as you like, only these are looked at, by\n"
+                "anybody, and nobody waits; exit status 4 if one is exceeded.\n",
                 cmd_check},
+        {"doctor", "look for what is wrong around a daemon and its pool", NULL,
+                OPTION_BIT(OPTION_JSON),
+                "Socket, limits, /dev/shm, memory, cgroup, huge pages, seals, what dead daemons "
+                "left.\n"
+                "For each finding, what is wrong and the command that mends it. Exit status 0 all "
+                "is\n"
+                "well, 4 something is wrong, 3 no daemon answers (the rest is looked at still).\n",
+                cmd_doctor},
         {"metrics", "all figures of all pools for monitoring, as OpenMetrics", NULL,
                 OPTION_BIT(OPTION_TEXTFILE) | OPTION_BIT(OPTION_LISTEN) | OPTION_BIT(OPTION_FORMAT),
                 "Without options, to standard output. A textfile is written beside FILE and then\n"

@@ -36,6 +36,8 @@ enum option_id {
         OPTION_FORMAT,
         OPTION_OFF,
         OPTION_WAIT,
+        OPTION_MIN_LARGEST,
+        OPTION_MAX_UNUSABLE,
         OPTION_COUNT,
 };
 #define OPTION_BIT(id) (1u << (id))
@@ -88,4 +90,5 @@ enum exit_status cmd_drain(const struct invocation *invocation);
 enum exit_status cmd_trim(const struct invocation *invocation);
 enum exit_status cmd_grow(const struct invocation *invocation);
 enum exit_status cmd_metrics(const struct invocation *invocation);
+enum exit_status cmd_doctor(const struct invocation *invocation);
 enum exit_status cmd_bench(const struct invocation *invocation);
