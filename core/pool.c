@@ -42,7 +42,9 @@ static int pool_allocate(struct pool *pool) {
         pool->holders = sparse_new(LEDGER_SESSIONS, sizeof *pool->holders);
         pool->backed = sparse_new(chunk_count(pool), sizeof *pool->backed);
         pool->buckets = sparse_new(STRIPE_COUNT * STRIPE_BUCKETS, sizeof *pool->buckets);
-        if (!pool->leases || !pool->links || !pool->holders || !pool->backed || !pool->buckets)
+        pool->accounts = sparse_new(ACCOUNT_COUNT, sizeof *pool->accounts);
+        if (!pool->leases || !pool->links || !pool->holders || !pool->backed || !pool->buckets ||
+                !pool->accounts)
                 return -ENOMEM;
         if (!pool->backing.commit_ledger)
                 memset((void *)pool->backed, 1, chunk_count(pool));
@@ -60,6 +62,8 @@ int pool_new(const struct ledger *ledger, const struct pool_backing *backing, st
                 pool->backing = *backing;
         pool->page_shift = ledger->header->page_shift;
         pool->pages_max = ledger->header->pages_max;
+        pool->limits = (struct pool_limits){LIMIT_NONE, LIMIT_NONE, LIMIT_NONE, LIMIT_NONE,
+                LIMIT_NONE, LIMIT_NONE, LIMIT_NONE, 0};
         int r = buddy_init(&pool->buddy, pool->pages_max);
         if (r < 0) {
                 free(pool);
@@ -84,6 +88,7 @@ void pool_free(struct pool *pool) {
         sparse_free(pool->holders, LEDGER_SESSIONS, sizeof *pool->holders);
         sparse_free((void *)pool->backed, chunk_count(pool), sizeof *pool->backed);
         sparse_free(pool->buckets, STRIPE_COUNT * STRIPE_BUCKETS, sizeof *pool->buckets);
+        sparse_free(pool->accounts, ACCOUNT_COUNT, sizeof *pool->accounts);
         buddy_deinit(&pool->buddy);
         free(pool);
 }

@@ -140,7 +140,7 @@ int pool_release_many(struct pool *pool, uint32_t session, const struct block *b
                 if (!freed[i].freed)
                         batch_unmark_locked(pool, session, &blocks[i], 1);
         }
-        spinlock_unlock(&holder->lock);
+        holder_unlock(holder);
         if (r < 0)
                 return r;
         *freed_pages = freed_return(pool, freed, count);

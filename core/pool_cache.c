@@ -33,11 +33,11 @@ int pool_take_back(struct pool *pool, uint32_t session, struct block block, bool
         if (r == 0 && record.owner != session)
                 r = -ESTALE;
         if (r == 0) {
-                holder->given_ranges -= record.given;
+                holder_uncount_gift(holder, record.given, block_bytes(pool, block.order));
                 owner_drop_locked(pool, session, block, &result);
         }
         spinlock_unlock(stripe_of(pool, block.page));
-        spinlock_unlock(&holder->lock);
+        holder_unlock(holder);
         if (r < 0)
                 return r;
         pool_free_block(pool, &result);
@@ -59,5 +59,5 @@ void pool_each_shared(struct pool *pool, uint32_t session,
                 if (shared)
                         found(context, block);
         }
-        spinlock_unlock(&pool->holders[session].lock);
+        holder_unlock(&pool->holders[session]);
 }

@@ -223,6 +223,57 @@ static int totals_check(struct pool_check *check) {
         return 0;
 }
 
+/* What the sessions and keys of all uids hold, together. */
+static struct account accounts_expected(struct pool *pool) {
+        struct account sum = {0};
+        for (uint32_t session = SESSION_OPERATOR + 1; session < pool->sessions_used; session++) {
+                const struct holder *holder = &pool->holders[session];
+                if (!holder->account)
+                        continue;
+                sum.bytes += holder->held_bytes;
+                sum.ranges += holder->held_ranges;
+                sum.given_bytes += holder->given_bytes;
+                sum.holds += holder->hold_words;
+                sum.clients++;
+        }
+        for (uint32_t slot = 0; slot < pool->keys_used; slot++) {
+                uint64_t range = ledger_load(&pool->ledger.keys[slot].range);
+                struct block block;
+                uint32_t owner;
+                if (range == 0 || !head_at(pool, key_page(range), &block, &owner))
+                        continue;
+                sum.bytes += block_bytes(pool, block.order);
+                sum.ranges++;
+                sum.keys++;
+        }
+        return sum;
+}
+
+static int accounts_check(struct pool_check *check) {
+        struct pool *pool = check->pool;
+        struct account sum = {0}, expected = accounts_expected(pool);
+        for (uint32_t slot = 0; slot < pool->accounts_used; slot++) {
+                const struct account *account = &pool->accounts[slot];
+                sum.bytes += account->bytes;
+                sum.ranges += account->ranges;
+                sum.given_bytes += account->given_bytes;
+                sum.holds += account->holds;
+                sum.clients += account->clients;
+                sum.keys += account->keys;
+        }
+        if (sum.bytes != expected.bytes || sum.ranges != expected.ranges ||
+                sum.given_bytes != expected.given_bytes || sum.holds != expected.holds ||
+                sum.clients != expected.clients || sum.keys != expected.keys)
+                return CHECK_FAULT(check,
+                        "accounts of uids: %llu bytes in %llu ranges of %llu clients and %llu "
+                        "keys, who hold %llu in %llu, are %llu and have %llu",
+                        (unsigned long long)sum.bytes, (unsigned long long)sum.ranges,
+                        (unsigned long long)sum.clients, (unsigned long long)sum.keys,
+                        (unsigned long long)expected.bytes, (unsigned long long)expected.ranges,
+                        (unsigned long long)expected.clients, (unsigned long long)expected.keys);
+        return 0;
+}
+
 int pool_check(struct pool *pool, struct pool_check_report *report) {
         struct pool_check check = {.pool = pool, .report = report};
         memset(report, 0, sizeof *report);
@@ -233,5 +284,7 @@ int pool_check(struct pool *pool, struct pool_check_report *report) {
                 r = sessions_check(&check);
         if (r == 0)
                 r = totals_check(&check);
+        if (r == 0)
+                r = accounts_check(&check);
         return r;
 }

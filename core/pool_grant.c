@@ -108,9 +108,11 @@ int pool_grant_many(
         spinlock_lock(&holder->lock);
         if (r == 0 && !holder->live)
                 r = -ESTALE;
+        if (r == 0)
+                r = account_charge_locked(pool, session, block_bytes(pool, order) * count, count);
         for (size_t i = 0; i < count && r == 0; i++)
                 block_grant_locked(pool, session, pages[i], order, &out[i]);
-        spinlock_unlock(&holder->lock);
+        holder_unlock(holder);
         if (r == 0)
                 atomic_fetch_add_explicit(&pool->held[order].blocks, count, memory_order_relaxed);
         for (size_t i = 0; i < count && r < 0; i++)
@@ -156,7 +158,8 @@ void hold_drop_locked(
         struct ledger_record record =
                 ledger_unpack(ledger_load(block_word(pool, block.page, block.order)));
         uint32_t at = hold_take_locked(pool, session, block.page, record);
-        pool->holders[session].given_ranges -= hold_is_given(pool, at, record);
+        holder_uncount_gift(&pool->holders[session], hold_is_given(pool, at, record),
+                block_bytes(pool, block.order));
         progress_begin_locked(pool, session, block.page, at, false);
         if (at == 0) {
                 assert(record.owner == session);
@@ -199,7 +202,7 @@ int pool_release(struct pool *pool, uint32_t session, struct block block, bool *
         if (r == 0)
                 hold_drop_locked(pool, session, block, &result);
         spinlock_unlock(stripe_of(pool, block.page));
-        spinlock_unlock(&holder->lock);
+        holder_unlock(holder);
         if (r < 0)
                 return r;
         pool_free_block(pool, &result);

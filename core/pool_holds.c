@@ -48,6 +48,7 @@ void hold_link_locked(struct pool *pool, uint32_t session, uint32_t link, struct
         if (entry->next)
                 pool->links[entry->next - 1].prev = link + 1;
         holder->first_hold = link + 1;
+        holder->hold_words++;
         holder->held_bytes += block_bytes(pool, block.order);
         holder->held_ranges++;
 }
@@ -61,6 +62,7 @@ void hold_unlink_locked(struct pool *pool, uint32_t session, uint32_t link, unsi
                 holder->first_hold = entry->next;
         if (entry->next)
                 pool->links[entry->next - 1].prev = entry->prev;
+        holder->hold_words--;
         holder->held_bytes -= block_bytes(pool, order);
         holder->held_ranges--;
 }
@@ -156,10 +158,13 @@ uint32_t hold_take_locked(
 
 /* ---- Slots of hold words ---- */
 
-int hold_slot_take(struct pool *pool, uint32_t *link) {
+int hold_slot_take(struct pool *pool, uint32_t session, uint32_t *link) {
         int r = 0;
         spinlock_lock(&pool->table_lock);
-        if (pool->free_hold) {
+        if (pool->holds_taken < pool->ledger.hold_count &&
+                !account_may_hold_locked(pool, &pool->holders[session])) {
+                r = -EDQUOT;
+        } else if (pool->free_hold) {
                 *link = pool->free_hold - 1;
                 pool->free_hold = pool->links[*link].page_next;
         } else if (pool->holds_used < pool->ledger.hold_count) {
@@ -167,6 +172,7 @@ int hold_slot_take(struct pool *pool, uint32_t *link) {
         } else {
                 r = -ENOSPC;
         }
+        pool->holds_taken += r == 0;
         spinlock_unlock(&pool->table_lock);
         return r;
 }
@@ -176,5 +182,6 @@ void hold_slot_put(struct pool *pool, uint32_t link) {
         pool->links[link].page_next = pool->free_hold;
         pool->links[link].session = 0;
         pool->free_hold = link + 1;
+        pool->holds_taken--;
         spinlock_unlock(&pool->table_lock);
 }

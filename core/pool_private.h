@@ -5,6 +5,7 @@
 
 #include <stdalign.h>
 
+#include "account.h"
 #include "pool.h"
 
 #define STRIPE_COUNT   1024u
@@ -38,6 +39,22 @@ struct hold_link {
         bool given;
 };
 
+/* Of one uid. The sums are of what its sessions have settled, and of its keys. */
+struct account {
+        alignas(64) _Atomic uint64_t bytes;
+        _Atomic uint64_t ranges, given_bytes, holds, keys, clients;
+        uint32_t uid;
+        uint32_t refs; /* sessions and keys; 0: a free slot; table_lock */
+        uint32_t next; /* in its bucket, or next free slot: slot + 1; table_lock */
+};
+#define ACCOUNT_COUNT   (LEDGER_SESSIONS + LEDGER_KEYS) /* each could be another uid's */
+#define ACCOUNT_BUCKETS 1024u
+
+/* What a session has, and what of it its account has heard of. */
+struct holding {
+        uint64_t bytes, ranges, given_bytes, holds;
+};
+
 /* Private state of a session slot. Type-stable: never freed before the pool. */
 struct holder {
         alignas(64) struct spinlock lock;
@@ -46,7 +63,11 @@ struct holder {
         uint32_t first_hold;  /* link + 1 */
         uint64_t held_bytes;
         uint64_t held_ranges;
-        uint64_t given_ranges;    /* of them, by peers */
+        uint64_t given_ranges; /* of them, by peers */
+        uint64_t given_bytes;
+        uint64_t hold_words;     /* further holds: entries of the ledger's table */
+        struct account *account; /* of its uid; NULL: the operator's session, or a free slot */
+        struct holding settled;
         _Atomic uint64_t request; /* that is being run; 0: what changes is nobody's request */
         struct ledger_progress progress; /* as the ledger has it */
 };
@@ -77,9 +98,17 @@ struct pool {
                 [LEDGER_KEYS]; /* next in the bucket, or next free one: slot + 1; keys_lock */
         uint32_t key_buckets[KEY_BUCKETS]; /* index of keys by name: slot + 1; keys_lock */
         struct spinlock table_lock;
-        uint32_t sessions_used; /* slots below this may be in use; table_lock */
-        uint32_t free_hold;     /* list of returned hold slots: link + 1; table_lock */
-        uint32_t holds_used;    /* slots from here on were never used; table_lock */
+        uint32_t sessions_used;   /* slots below this may be in use; table_lock */
+        uint32_t sessions_open;   /* slots in use, but for the operator's; table_lock */
+        struct account *accounts; /* ACCOUNT_COUNT; owned mapping */
+        uint32_t account_buckets[ACCOUNT_BUCKETS]; /* by uid: slot + 1; table_lock */
+        uint32_t free_account;  /* list of returned slots: slot + 1; table_lock */
+        uint32_t accounts_used; /* slots from here on were never used; table_lock */
+        _Atomic uint32_t keys_taken;
+        uint32_t holds_taken;      /* slots in use; table_lock */
+        struct pool_limits limits; /* table_lock, and each read without; see limit_load */
+        uint32_t free_hold;        /* list of returned hold slots: link + 1; table_lock */
+        uint32_t holds_used;       /* slots from here on were never used; table_lock */
         struct held_counter held[ORDER_COUNT];
         struct stripe stripes[STRIPE_COUNT];
 };
@@ -131,8 +160,40 @@ static inline bool hold_is_given(
         const struct pool *pool, uint32_t at, struct ledger_record record) {
         return at == 0 ? record.given : pool->links[at - 1].given;
 }
-int hold_slot_take(struct pool *pool, uint32_t *link);
+/* -ENOSPC; -EDQUOT: over its uid's limit. */
+int hold_slot_take(struct pool *pool, uint32_t session, uint32_t *link);
 void hold_slot_put(struct pool *pool, uint32_t link);
+
+/* pool_account.c. */
+
+/* Lets a session's lock go, and its account know what has changed under it. */
+void holder_unlock(struct holder *holder);
+
+/* The account of a uid gets one session or key more, or less. Needs the table. */
+struct account *account_join_locked(struct pool *pool, uint32_t uid);
+void account_leave_locked(struct pool *pool, struct account *account);
+struct account *account_find_locked(struct pool *pool, uint32_t uid);
+
+/* A session is about to hold so much more: 0, or -EDQUOT. Needs the session, whose unlocking puts right what does not come. */
+int account_charge_locked(struct pool *pool, uint32_t session, uint64_t bytes, uint64_t ranges);
+
+/* The same for what another session gives; needs both. */
+int account_charge_gift_locked(
+        struct pool *pool, uint32_t giver, uint32_t session, uint64_t bytes, uint64_t ranges);
+
+/* A hold of the session's is, or is no more, one that a peer gave. */
+void holder_count_gift(struct holder *holder, bool given, uint64_t bytes);
+void holder_uncount_gift(struct holder *holder, bool given, uint64_t bytes);
+
+/* A key of this uid's holds so much from now on, or no more; needs keys, and takes the table. One more: -EDQUOT. */
+int account_add_key(struct pool *pool, uint32_t uid, uint64_t bytes);
+void account_remove_key(struct pool *pool, uint32_t uid, uint64_t bytes);
+void account_move_key(struct pool *pool, uint32_t uid, uint64_t from_bytes, uint64_t to_bytes);
+
+/* One more session of this uid. -EDQUOT. Needs the table. */
+int account_admit_session_locked(struct pool *pool, uint32_t uid);
+/* Once more of its holds than it has now are in the ledger's table. Needs the table. */
+bool account_may_hold_locked(struct pool *pool, const struct holder *holder);
 
 /* pool_grant.c: all need the locks that their names say. */
 int block_state(const struct pool *pool, struct block block, struct ledger_record *out);

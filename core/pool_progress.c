@@ -137,5 +137,5 @@ void pool_session_progress(struct pool *pool, uint32_t session, struct pool_prog
         if (out->has_block)
                 out->use = published_use_locked(pool, page);
         spinlock_unlock(stripe_of(pool, page));
-        spinlock_unlock(&holder->lock);
+        holder_unlock(holder);
 }

@@ -77,6 +77,7 @@ static int holds_recover(struct recovery *recovery, uint64_t *total) {
                 index_add_locked(pool, i, hold.session, hold.given);
                 (*total)++;
         }
+        pool->holds_taken = (uint32_t)*total;
         return 0;
 }
 
@@ -146,7 +147,8 @@ static int block_holds_recover(struct recovery *recovery, struct block block) {
                 if (at - 1 < pool->ledger.hold_count) {
                         struct hold_link *link = &pool->links[at - 1];
                         hold_link_locked(pool, link->session, at - 1, block);
-                        pool->holders[link->session].given_ranges += link->given;
+                        holder_count_gift(&pool->holders[link->session], link->given,
+                                block_bytes(pool, block.order));
                         continue;
                 }
                 uint32_t slot = at - 1 - (uint32_t)pool->ledger.hold_count;
@@ -189,7 +191,7 @@ static int block_recover(struct recovery *recovery, uint64_t page, struct ledger
         atomic_store_explicit(&pool->leases[page].granted, pool_clock_s(), memory_order_relaxed);
         if (record.owner != OWNER_NONE)
                 lease_link_locked(pool, record.owner, block);
-        pool->holders[record.owner].given_ranges += record.given;
+        holder_count_gift(&pool->holders[record.owner], record.given, block_bytes(pool, order));
         atomic_fetch_add_explicit(&pool->held[order].blocks, 1, memory_order_relaxed);
         return 0;
 }
@@ -307,6 +309,29 @@ static void operator_open(struct pool *pool) {
                 pool->sessions_used = SESSION_OPERATOR + 1;
 }
 
+/* Once everything is found sound, and linked. */
+static void accounts_recover(struct pool *pool) {
+        for (uint32_t session = SESSION_OPERATOR + 1; session < pool->sessions_used; session++) {
+                struct holder *holder = &pool->holders[session];
+                const struct ledger_session *entry = &pool->ledger.sessions[session];
+                if (ledger_load(&entry->state) >> 56 == SESSION_FREE)
+                        continue;
+                holder->account = account_join_locked(pool, entry->uid);
+                atomic_fetch_add_explicit(&holder->account->clients, 1, memory_order_relaxed);
+                pool->sessions_open++;
+                spinlock_lock(&holder->lock);
+                holder_unlock(holder);
+        }
+        for (uint32_t slot = 0; slot < pool->keys_used; slot++) {
+                const struct ledger_key *key = &pool->ledger.keys[slot];
+                struct block block;
+                uint32_t owner;
+                uint64_t range = ledger_load(&key->range), page = key_page(range);
+                if (range != 0 && ledger_next_live(&pool->ledger, page + 1, &page, &block, &owner))
+                        account_add_key(pool, key->uid, block_bytes(pool, block.order));
+        }
+}
+
 int pool_recover(struct pool *pool, char *fault, size_t fault_bytes) {
         struct recovery recovery = {.pool = pool,
                 .pages = pool_pages(pool),
@@ -326,6 +351,7 @@ int pool_recover(struct pool *pool, char *fault, size_t fault_bytes) {
                 return r;
         progress_recover(pool);
         dead_records_free(&recovery);
+        accounts_recover(pool);
         operator_open(pool);
         return 0;
 }

@@ -62,15 +62,22 @@ int pool_session_open(
         spinlock_lock(&pool->table_lock);
         uint64_t serial;
         uint32_t slot = session_slot_find_locked(pool, &serial);
-        if (slot)
+        int r = slot ? account_admit_session_locked(pool, identity->uid) : -EAGAIN;
+        struct account *account = NULL;
+        if (r == 0) {
                 session_write_locked(pool, slot, serial, identity);
+                account = account_join_locked(pool, identity->uid);
+                atomic_fetch_add_explicit(&account->clients, 1, memory_order_relaxed);
+                pool->sessions_open++;
+        }
         spinlock_unlock(&pool->table_lock);
-        if (!slot)
-                return -EAGAIN;
+        if (r < 0)
+                return r;
         spinlock_lock(&pool->holders[slot].lock);
+        pool->holders[slot].account = account;
         pool->holders[slot].progress = (struct ledger_progress){0};
         pool->holders[slot].live = true;
-        spinlock_unlock(&pool->holders[slot].lock);
+        holder_unlock(&pool->holders[slot]);
         *session = slot;
         return 0;
 }
@@ -98,7 +105,7 @@ int pool_session_info(struct pool *pool, uint32_t session, struct pool_session_i
         info.held_bytes = holder->held_bytes;
         info.held_ranges = holder->held_ranges;
         info.given_ranges = holder->given_ranges;
-        spinlock_unlock(&holder->lock);
+        holder_unlock(holder);
         *out = info;
         return 0;
 }
@@ -119,7 +126,7 @@ void pool_session_confirm(struct pool *pool, uint32_t session) {
         spinlock_lock(&holder->lock);
         if (session_state(pool, session) == SESSION_OPENING)
                 session_set_state(pool, session, SESSION_LIVE);
-        spinlock_unlock(&holder->lock);
+        holder_unlock(holder);
 }
 
 uint32_t pool_session_find(struct pool *pool, const char *name, uint32_t after) {
@@ -143,7 +150,7 @@ void pool_session_close(struct pool *pool, uint32_t session) {
         if (session_state(pool, session) == SESSION_LIVE ||
                 session_state(pool, session) == SESSION_OPENING)
                 session_set_state(pool, session, SESSION_CLOSING);
-        spinlock_unlock(&holder->lock);
+        holder_unlock(holder);
 }
 
 /* Drops whichever hold comes first. False: the session has none. Needs the session. */
@@ -166,6 +173,17 @@ static bool session_drop_one_locked(struct pool *pool, uint32_t session, struct 
         return true;
 }
 
+/* Nothing is left of what it held. Needs the session and the table. */
+static void session_leave_account_locked(struct pool *pool, struct holder *holder) {
+        struct account *account = holder->account;
+        if (!account)
+                return;
+        holder->account = NULL;
+        atomic_fetch_sub_explicit(&account->clients, 1, memory_order_relaxed);
+        account_leave_locked(pool, account);
+        pool->sessions_open--;
+}
+
 bool pool_session_reclaim(
         struct pool *pool, uint32_t session, size_t max_holds, struct pool_reclaimed *sum) {
         struct holder *holder = &pool->holders[session];
@@ -173,11 +191,14 @@ bool pool_session_reclaim(
                 struct pool_freed freed = {.freed = false};
                 spinlock_lock(&holder->lock);
                 bool dropped = session_drop_one_locked(pool, session, &freed);
-                spinlock_unlock(&holder->lock);
+                holder_unlock(holder);
                 if (!dropped) {
+                        spinlock_lock(&holder->lock);
                         spinlock_lock(&pool->table_lock);
+                        session_leave_account_locked(pool, holder);
                         session_set_state(pool, session, SESSION_FREE);
                         spinlock_unlock(&pool->table_lock);
+                        holder_unlock(holder);
                         return true;
                 }
                 pool_free_block(pool, &freed);

@@ -27,7 +27,7 @@ static int hold_add_locked(
                 return 0;
         }
         uint32_t link;
-        int r = hold_slot_take(pool, &link);
+        int r = hold_slot_take(pool, session, &link);
         if (r < 0)
                 return r;
         pool->links[link].granted = pool_clock_s();
@@ -41,15 +41,21 @@ static int hold_add_locked(
         return 0;
 }
 
+static int hold_charged_add_locked(
+        struct pool *pool, uint32_t session, struct block block, struct ledger_record record) {
+        int r = account_charge_locked(pool, session, block_bytes(pool, block.order), 1);
+        return r == 0 ? hold_add_locked(pool, session, block, record) : r;
+}
+
 int pool_attach(struct pool *pool, uint32_t session, struct block block) {
         struct ledger_record record;
         spinlock_lock(&pool->holders[session].lock);
         spinlock_lock(stripe_of(pool, block.page));
         int r = block_state(pool, block, &record);
         if (r == 0)
-                r = hold_add_locked(pool, session, block, record);
+                r = hold_charged_add_locked(pool, session, block, record);
         spinlock_unlock(stripe_of(pool, block.page));
-        spinlock_unlock(&pool->holders[session].lock);
+        holder_unlock(&pool->holders[session]);
         return r;
 }
 
@@ -63,8 +69,8 @@ static void holders_lock(struct pool *pool, uint32_t a, uint32_t b) {
 
 static void holders_unlock(struct pool *pool, uint32_t a, uint32_t b) {
         if (a != b)
-                spinlock_unlock(&pool->holders[a < b ? b : a].lock);
-        spinlock_unlock(&pool->holders[a < b ? a : b].lock);
+                holder_unlock(&pool->holders[a < b ? b : a]);
+        holder_unlock(&pool->holders[a < b ? a : b]);
 }
 
 /* Moves one hold with one store: the record's owner, or a hold word. Needs both sessions and the stripe. */
@@ -73,8 +79,9 @@ static void hold_give_locked(
         _Atomic uint64_t *word = block_word(pool, block.page, block.order);
         struct ledger_record record = ledger_unpack(ledger_load(word));
         uint32_t at = hold_take_locked(pool, session, block.page, record);
-        pool->holders[session].given_ranges -= hold_is_given(pool, at, record);
-        pool->holders[peer].given_ranges++;
+        uint64_t bytes = block_bytes(pool, block.order);
+        holder_uncount_gift(&pool->holders[session], hold_is_given(pool, at, record), bytes);
+        holder_count_gift(&pool->holders[peer], true, bytes);
         progress_begin_locked(pool, session, block.page, at, false);
         if (at == 0) {
                 record.owner = peer;
@@ -94,6 +101,13 @@ static void hold_give_locked(
         progress_done_locked(pool, session);
 }
 
+static uint64_t blocks_bytes(const struct pool *pool, const struct block *blocks, size_t count) {
+        uint64_t bytes = 0;
+        for (size_t i = 0; i < count; i++)
+                bytes += block_bytes(pool, blocks[i].order);
+        return bytes;
+}
+
 int pool_give_many(struct pool *pool, uint32_t session, const struct block *blocks, size_t count,
         uint32_t peer, size_t *bad) {
         if (count == 0 || count > POOL_BATCH_MAX)
@@ -106,6 +120,9 @@ int pool_give_many(struct pool *pool, uint32_t session, const struct block *bloc
                 r = batch_check_locked(pool, session, blocks, count, bad);
         if (r == 0)
                 batch_unmark_locked(pool, session, blocks, count);
+        if (r == 0 && session != peer)
+                r = account_charge_gift_locked(
+                        pool, session, peer, blocks_bytes(pool, blocks, count), count);
         for (size_t i = 0; i < count && r == 0 && session != peer; i++) {
                 spinlock_lock(stripe_of(pool, blocks[i].page));
                 hold_give_locked(pool, session, blocks[i], peer);
@@ -233,6 +250,8 @@ static int key_move_locked(struct pool *pool, uint32_t session, uint32_t slot,
                 progress_done_locked(pool, session);
                 key_unlink_locked(pool, slot, old, freed);
                 key_link_locked(pool, slot, block.page);
+                account_move_key(pool, pool->ledger.keys[slot].uid, block_bytes(pool, old.order),
+                        block_bytes(pool, block.order));
         }
         stripes_unlock(a, b);
         return r;
@@ -266,6 +285,9 @@ static int key_create_locked(
         int r = block_state(pool, block, &record);
         if (r == 0 && !session_holds_locked(pool, session, block.page, record))
                 r = -ESTALE;
+        if (r == 0)
+                r = account_add_key(
+                        pool, pool->ledger.sessions[session].uid, block_bytes(pool, block.order));
         if (r == 0)
                 key_write_locked(pool, session, slot, publication);
         spinlock_unlock(stripe_of(pool, block.page));
@@ -301,7 +323,7 @@ int pool_publish(
                 r = key_create_locked(pool, session, &publication);
         }
         spinlock_unlock(&pool->keys_lock);
-        spinlock_unlock(&pool->holders[session].lock);
+        holder_unlock(&pool->holders[session]);
         pool_free_block(pool, &freed);
         return r;
 }
@@ -318,7 +340,7 @@ int pool_lookup(
                 spinlock_lock(stripe_of(pool, block.page));
                 r = block_state(pool, block, &record);
                 if (r == 0)
-                        r = hold_add_locked(pool, session, block, record);
+                        r = hold_charged_add_locked(pool, session, block, record);
                 spinlock_unlock(stripe_of(pool, block.page));
                 if (r == 0)
                         *out = block;
@@ -326,7 +348,7 @@ int pool_lookup(
                         *use = key_use(ledger_load(&pool->ledger.keys[slot].range));
         }
         spinlock_unlock(&pool->keys_lock);
-        spinlock_unlock(&pool->holders[session].lock);
+        holder_unlock(&pool->holders[session]);
         return r;
 }
 
@@ -342,13 +364,15 @@ int pool_unpublish(struct pool *pool, uint32_t session, const char *key) {
                 progress_begin_locked(pool, session, block.page, key_step(pool, slot), false);
                 ledger_store(&pool->ledger.keys[slot].range, 0);
                 key_unlink_locked(pool, slot, block, &freed);
+                account_remove_key(
+                        pool, pool->ledger.keys[slot].uid, block_bytes(pool, block.order));
                 progress_done_locked(pool, session);
                 spinlock_unlock(stripe_of(pool, block.page));
                 key_index_remove_locked(pool, slot);
                 key_slot_put_locked(pool, slot);
         }
         spinlock_unlock(&pool->keys_lock);
-        spinlock_unlock(&pool->holders[session].lock);
+        holder_unlock(&pool->holders[session]);
         pool_free_block(pool, &freed);
         return r;
 }
