@@ -15,10 +15,12 @@ struct pool;
 
 struct pool_limits {
         uint64_t client_bytes, client_ranges; /* of one session: LIMIT_NONE or a figure */
-        uint64_t user_bytes, user_ranges;     /* of one uid: the same */
-        uint64_t user_clients, user_keys;     /* of one uid: LIMIT_SHARE, too */
-        uint64_t user_holds;     /* further holds, of which a pool has a table: the same */
-        uint32_t privileged_uid; /* beside 0 */
+        uint64_t
+                user_bytes; /* of one uid: the same, or LIMIT_SHARE, which binds only while others wait */
+        uint64_t user_ranges;             /* of one uid: as client_ranges */
+        uint64_t user_clients, user_keys; /* of one uid: LIMIT_SHARE, too */
+        uint64_t user_holds;              /* further holds, of which a pool has a table: the same */
+        uint32_t privileged_uid;          /* beside 0 */
 };
 
 enum pool_limit {
@@ -36,6 +38,7 @@ enum pool_limit {
 struct pool_want {
         uint64_t bytes, ranges, keys, holds;
         uint32_t giver; /* a gift of this session's; 0: none */
+        bool pressed; /* while others wait: then bytes have a share, too, if that is their limit */
 };
 
 /* Which limit is in the way: so much is held of so much. */

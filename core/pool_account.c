@@ -115,14 +115,14 @@ static uint64_t limit_allowed(const uint64_t *limit, uint64_t own, uint64_t left
 }
 
 static bool is_over(uint64_t used, uint64_t more, uint64_t allowed) {
-        return more > 0 && allowed != LIMIT_NONE && (used > allowed || more > allowed - used);
+        return more > 0 && allowed < LIMIT_SHARE && (used > allowed || more > allowed - used);
 }
 
 /* More than a limit, with what was charged ahead. */
 static bool charge_user(
         const uint64_t *limit, _Atomic uint64_t *sum, uint64_t *settled, uint64_t more) {
         uint64_t allowed = limit_load(limit);
-        if (allowed == LIMIT_NONE || more == 0)
+        if (allowed >= LIMIT_SHARE || more == 0)
                 return true;
         uint64_t before = atomic_fetch_add_explicit(sum, more, memory_order_relaxed);
         *settled += more;
@@ -154,7 +154,7 @@ static bool gift_is_over(const struct account *account, uint64_t bytes, uint64_t
         uint64_t used = sum_load(&account->bytes), given = sum_load(&account->given_bytes);
         uint64_t own = used > given ? used - given : 0;
         uint64_t room = own < allowed ? (allowed - own) / 2 : 0;
-        return allowed != LIMIT_NONE && (given > room || bytes > room - given);
+        return allowed < LIMIT_SHARE && (given > room || bytes > room - given);
 }
 
 int account_charge_gift_locked(
@@ -270,6 +270,12 @@ static uint64_t holds_left(struct pool *pool) {
         return left;
 }
 
+static uint64_t bytes_left(struct pool *pool) {
+        struct buddy_totals totals;
+        buddy_totals(&pool->buddy, &totals);
+        return totals.free_pages << pool->page_shift;
+}
+
 /* Needs the session. */
 static bool excess_find_locked(struct pool *pool, const struct holder *holder,
         const struct pool_want *want, struct pool_excess *out) {
@@ -293,6 +299,10 @@ static bool excess_find_locked(struct pool *pool, const struct holder *holder,
                         bytes - given < allowed ? (allowed - (bytes - given)) / 2 : 0};
                 return true;
         }
+        if (want->pressed && allowed == LIMIT_SHARE && !uid_is_privileged(pool, out->uid) &&
+                excess_find(out, POOL_LIMIT_USER_BYTES, bytes, want->bytes,
+                        (bytes + bytes_left(pool)) / 2))
+                return true;
         if (want->keys && excess_of_share(pool, out, POOL_LIMIT_USER_KEYS, &limits->user_keys,
                                   sum_load(&account->keys), keys_left(pool)))
                 return true;

@@ -2,12 +2,16 @@
 #include "acceptor.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proto/message.h"
 #include "ration.h"
+#include "users.h"
 #include "worker.h"
 
 #define RETRY_MS       100u
@@ -50,6 +54,30 @@ static struct worker *acceptor_choose(struct acceptor *acceptor) {
         return chosen;
 }
 
+/* Says why, as far as its socket takes it, and to the log. */
+static void acceptor_refuse(int fd, const struct peer *peer, const struct users_excess *excess) {
+        uint8_t frame[512];
+        char detail[160];
+        if (excess->allowed)
+                snprintf(detail, sizeof(detail),
+                        "uid %" PRIu32 " has %" PRIu64 " of its %" PRIu64 " connections "
+                        "(user-connections): close some, or have it raised with buddyctl quota",
+                        peer->uid, excess->used, excess->allowed);
+        else
+                snprintf(detail, sizeof(detail), "the daemon is out of memory");
+        struct reply reply = {
+                .kind = REPLY_REFUSED,
+                .refused = {.status = excess->allowed ? STATUS_QUOTA : STATUS_NO_SPACE,
+                        .detail = detail},
+        };
+        ptrdiff_t length = reply_encode(&reply, frame, sizeof(frame));
+        if (length > 0 && send(fd, frame, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+                length = 0; /* it is told nothing, then */
+        ration_event(LOG_EVENT_CONNECTION_REFUSED, NULL,
+                "connection of pid %" PRIu32 " (uid %" PRIu32 ") closed: %s", peer->pid, peer->uid,
+                detail);
+}
+
 /* Takes fd unless descriptors have run out. */
 static int acceptor_hand_over(struct acceptor *acceptor, int fd) {
         struct arrival *arrival = calloc(1, sizeof(*arrival));
@@ -64,6 +92,15 @@ static int acceptor_hand_over(struct acceptor *acceptor, int fd) {
                         ration_event(LOG_EVENT_CONNECTION_REFUSED, NULL,
                                 "refused a connection that cannot be identified: %s",
                                 strerror(-error));
+                close(fd);
+                return 0;
+        }
+        struct users_excess excess;
+        arrival->user = users_enter(acceptor->users, arrival->peer.uid, &excess);
+        if (!arrival->user) {
+                acceptor_refuse(fd, &arrival->peer, &excess);
+                peer_deinit(&arrival->peer);
+                free(arrival);
                 close(fd);
                 return 0;
         }
@@ -115,13 +152,17 @@ void acceptor_connection_closed(struct acceptor *acceptor) {
                 uv_async_send(&acceptor->closed);
 }
 
-int acceptor_init(struct acceptor *acceptor, uv_loop_t *loop, int listen_fd, struct worker *workers,
-        unsigned worker_count) {
+void acceptor_set_workers(
+        struct acceptor *acceptor, struct worker *workers, unsigned worker_count) {
+        acceptor->workers = workers;
+        acceptor->worker_count = worker_count;
+}
+
+int acceptor_init(struct acceptor *acceptor, uv_loop_t *loop, int listen_fd, struct users *users) {
         *acceptor = (struct acceptor){
                 .listen_fd = listen_fd,
                 .waiting_fd = -1,
-                .workers = workers,
-                .worker_count = worker_count,
+                .users = users,
         };
         peer_pass_descriptors(listen_fd, false);
         int error = uv_async_init(loop, &acceptor->closed, acceptor_on_closed);

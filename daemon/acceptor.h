@@ -9,6 +9,7 @@
 
 #include "peer.h"
 
+struct users;
 struct worker;
 
 struct acceptor {
@@ -19,13 +20,16 @@ struct acceptor {
         bool starved;        /* and it was logged; until the backlog has been emptied once */
         int listen_fd;       /* the caller's */
         int waiting_fd;      /* accepted but not identified for want of a descriptor; -1; owned */
+        struct users *users;
         struct worker *workers;
         unsigned worker_count;
 };
 
 /* Begins to accept. 0; -errno, with only the storage left behind. */
-int acceptor_init(struct acceptor *acceptor, uv_loop_t *loop, int listen_fd, struct worker *workers,
-        unsigned worker_count);
+int acceptor_init(struct acceptor *acceptor, uv_loop_t *loop, int listen_fd, struct users *users);
+
+/* Who serves the connections; before the loop runs. */
+void acceptor_set_workers(struct acceptor *acceptor, struct worker *workers, unsigned worker_count);
 
 /* Accepts no more. */
 void acceptor_stop(struct acceptor *acceptor);

@@ -11,6 +11,7 @@
 #include "connection_private.h"
 #include "later.h"
 #include "ration.h"
+#include "serving.h"
 #include "session.h"
 #include "worker.h"
 
@@ -37,9 +38,11 @@ void connections_bury(struct worker *worker) {
 static bool connection_keep_session(struct connection *connection) {
         int pidfd = connection->peer.pidfd;
         if (!connection->session->resumes || !connection->session->confirmed || pidfd < 0 ||
-                process_ended(pidfd) || session_leave(connection->session, pidfd) != 0)
+                process_ended(pidfd) ||
+                session_leave(connection->session, pidfd, connection->user) != 0)
                 return false;
         connection->peer.pidfd = -1;
+        connection->user = NULL;
         return true;
 }
 
@@ -52,6 +55,15 @@ static void connection_drop_session(struct connection *connection) {
         else if (connection->session && !connection_keep_session(connection))
                 session_end(connection->session, "is gone");
         connection->session = NULL;
+}
+
+/* Brings in line what its user has of the daemon's memory. False: that is too much. */
+static bool connection_charge(struct connection *connection, uint64_t bytes) {
+        struct users_excess excess;
+        int64_t more = (int64_t)(bytes - connection->buffer_bytes);
+        connection->buffer_bytes = bytes;
+        return more == 0 ||
+               users_buffer(&connection->worker->serving->users, connection->user, more, &excess);
 }
 
 /* Ends everything but what can be handed on: descriptors and input. */
@@ -68,6 +80,7 @@ static void connection_detach(struct connection *connection) {
         poller_watch(&worker->poller, &connection->socket, connection->fd, 0);
         poller_watch(&worker->poller, &connection->process, connection->peer.pidfd, 0);
         turns_leave(&worker->turns, connection->share);
+        connection_charge(connection, 0);
         list_append(&worker->closed, &connection->in_worker);
         output_deinit(&connection->output);
         worker_lost_connection(worker);
@@ -96,6 +109,8 @@ void connection_close(struct connection *connection, const char *reason) {
         connection_detach(connection);
         laters_forget(connection);
         connection_drop_session(connection);
+        if (connection->user)
+                users_leave(&connection->worker->serving->users, connection->user);
         close(connection->fd);
         if (connection->passed >= 0)
                 close(connection->passed);
@@ -112,6 +127,7 @@ void connection_hand_over(struct connection *connection) {
         *arrival = (struct arrival){
                 .fd = connection->fd,
                 .peer = connection->peer,
+                .user = connection->user,
                 .input = connection->input,
                 .input_bytes = connection->input_bytes,
         };
@@ -166,6 +182,11 @@ void connection_settle(struct connection *connection) {
         }
         if (waiting > OUTPUT_MAX_BYTES) {
                 connection_close(connection, "more than 1 MiB of replies wait to be read");
+                return;
+        }
+        if (!connection_charge(connection, waiting + connection->input_bytes)) {
+                connection_close(connection, "its uid has as many requests and replies waiting as "
+                                             "it may (user-buffers)");
                 return;
         }
         bool listens = connection_listens(connection);
@@ -327,6 +348,7 @@ int connection_new(struct worker *worker, const struct arrival *arrival) {
                 .worker = worker,
                 .share = share,
                 .peer = arrival->peer,
+                .user = arrival->user,
                 .fd = arrival->fd,
                 .passed = -1,
                 .socket.ready = connection_on_socket,

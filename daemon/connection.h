@@ -35,6 +35,9 @@ struct connection {
         struct link in_watched, in_runnable;
         struct share *share; /* its uid's, which this is counted in */
         struct peer peer;
+        struct user
+                *user; /* whose connection it counts as; NULL once that has gone on to an orphan */
+        uint64_t buffer_bytes; /* that the user was charged for */
         int fd;
         enum connection_state state;
         bool expects_cache;         /* a descriptor may come */

@@ -33,6 +33,7 @@ static const struct dispatch_row dispatch_rows[REQUEST_KIND_END] = {
         [REQUEST_CACHE] = {"cache", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE, handle_cache},
         [REQUEST_UNCACHE] = {"uncache", NEEDS_POOL | NEEDS_SESSION | NEEDS_WRITE, handle_uncache},
         [REQUEST_METRICS] = {"metrics", NEEDS_NOTHING, handle_metrics},
+        [REQUEST_QUOTA] = {"quota", NEEDS_POOL, handle_quota},
         [REQUEST_UNHOLD] = {"unhold", NEEDS_POOL, handle_unhold},
         [REQUEST_KICK] = {"kick", NEEDS_POOL, handle_kick},
         [REQUEST_DRAIN] = {"drain", NEEDS_POOL, handle_drain},

@@ -22,6 +22,8 @@ request_handler handle_map;
 request_handler handle_metrics;
 /* handle_cache.c */
 request_handler handle_cache, handle_uncache;
+/* handle_quota.c */
+request_handler handle_quota;
 /* handle_operator.c */
 request_handler handle_hold, handle_unhold;
 /* handle_operate.c */

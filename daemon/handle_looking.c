@@ -53,6 +53,7 @@ static void stats_counters(
         stats->requested_bytes_total = sum->requested_bytes;
         stats->granted_bytes_total = sum->granted_bytes;
         stats->no_space_total = sum->no_space;
+        stats->quota_refusals_total = sum->quota_refusals;
         stats->reclaimed_bytes_total = sum->reclaimed_bytes;
         stats->alloc = latency_of(&sum->alloc);
         stats->free = latency_of(&sum->release);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "bytes.h"
+#include "quota.h"
 #include "session.h"
 #include "wait.h"
 #include "worker.h"
@@ -121,7 +122,24 @@ static void alloc_count(struct call *call, unsigned order, size_t count) {
                 call->request->alloc.length, call->served->page_bytes << order);
 }
 
+static struct pool_want alloc_want(const struct call *call, unsigned order, size_t count) {
+        return (struct pool_want){
+                .bytes = (call->served->page_bytes << order) * count, .ranges = count};
+}
+
+/* What it and its uid only keep at hand is given back before it is told that it holds too much. */
+static int alloc_grant(struct call *call, unsigned order, size_t count, struct block *blocks) {
+        int error = cache_grant(call->served, call->session->id, order, count, blocks);
+        if (error == -EDQUOT && call_take_back_own(call) > 0)
+                error = cache_grant(call->served, call->session->id, order, count, blocks);
+        return error;
+}
+
 static enum status alloc_at_once(struct call *call, unsigned order, size_t count) {
+        struct pool_want want = alloc_want(call, order, count);
+        enum status status = call_admit_share(call, want.bytes);
+        if (status != STATUS_OK)
+                return status;
         struct block *blocks = call->worker->scratch->blocks;
         size_t granted = count + call->request->alloc.spare;
         int error = -ENOMEM;
@@ -130,8 +148,10 @@ static enum status alloc_at_once(struct call *call, unsigned order, size_t count
                         call->served->pool, call->session->id, order, granted, blocks);
         if (error) {
                 granted = count;
-                error = cache_grant(call->served, call->session->id, order, count, blocks);
+                error = alloc_grant(call, order, count, blocks);
         }
+        if (error == -EDQUOT)
+                return call_refuse_quota(call, 0, &want);
         if (error)
                 return call_refuse_grant(call, error, order, count);
         alloc_count(call, order, count);
@@ -139,8 +159,26 @@ static enum status alloc_at_once(struct call *call, unsigned order, size_t count
         return STATUS_OK;
 }
 
+static enum status alloc_wait_refuse_many(struct call *call) {
+        uint64_t own = call->session->wait_count;
+        if (own >= atomic_load(&call->served->limits[QUOTA_CLIENT_WAITS]))
+                return call_refuse_over(call,
+                        "client %" PRIu32 " has %" PRIu64 " allocs waiting, as many as it may "
+                        "(client-waits): withdraw some, or have it raised with buddyctl quota",
+                        call->session->id, own);
+        return call_refuse_over(call,
+                "uid %" PRIu32 " has %" PRIu32 " allocs waiting, as many as it may (user-waits): "
+                "withdraw some, or have it raised with buddyctl quota",
+                call->session->uid, waiters_of(&call->served->waiters, call->session->uid));
+}
+
 static enum status alloc_wait_refuse(struct call *call, int error, unsigned order) {
+        struct pool_want want = alloc_want(call, order, 1);
         switch (error) {
+        case -EDQUOT:
+                return call_refuse_quota(call, 0, &want);
+        case -EUSERS:
+                return alloc_wait_refuse_many(call);
         case -ETIMEDOUT:
                 served_pool_explain(call->served, order, 1, call->detail);
                 return STATUS_TIMED_OUT;
@@ -158,11 +196,17 @@ static enum status alloc_wait_refuse(struct call *call, int error, unsigned orde
 /* 0: *block is granted; -EINPROGRESS: it waits, and the reply comes later; -ETIMEDOUT, and as wait_begin. */
 static int alloc_grant_or_queue(struct call *call, unsigned order, struct block *block) {
         const struct request_alloc *alloc = &call->request->alloc;
+        struct pool_want want = alloc_want(call, order, 1);
+        struct pool_excess excess;
         int error = -ENOMEM;
+        if (pool_find_excess(call->served->pool, call->session->id, &want, &excess) &&
+                (call_take_back_own(call) == 0 ||
+                        pool_find_excess(call->served->pool, call->session->id, &want, &excess)))
+                return -EDQUOT;
         /* With nobody in line this alloc is the head of its own; and one that does not wait at all
          * takes what is free now. */
         if (alloc->timeout_ms == 0 || waiters_count(&call->served->waiters) == 0)
-                error = cache_grant(call->served, call->session->id, order, 1, block);
+                error = alloc_grant(call, order, 1, block);
         if (error != -ENOMEM)
                 return error;
         if (alloc->timeout_ms == 0)

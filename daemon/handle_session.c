@@ -10,6 +10,7 @@
 #include "connection.h"
 #include "log.h"
 #include "orphans.h"
+#include "quota.h"
 #include "ration.h"
 #include "serving.h"
 #include "session.h"
@@ -58,6 +59,21 @@ static uint8_t *hello_token(struct call *call) {
 
 /* ---- A new session ---- */
 
+static enum status hello_refuse_quota(struct call *call, struct served_pool *served) {
+        const struct peer *peer = &call->connection->peer;
+        struct pool_excess excess = {.uid = peer->uid};
+        pool_find_excess_clients(served->pool, peer->uid, &excess);
+        statistics_count(&worker_statistics(call->worker, served)->quota_refusals, 1);
+        call_refuse_over(call,
+                "uid %" PRIu32 " has %" PRIu64 " of its %" PRIu64 " clients in pool '%s' "
+                "(user-clients): end some, or have it raised with buddyctl quota",
+                peer->uid, excess.used, excess.allowed, served->store->settings.name);
+        ration_event(LOG_EVENT_REFUSED, &(struct log_subject){.pool = served->store->settings.name},
+                "refused pid %" PRIu32 " (uid %" PRIu32 "): %s", peer->pid, peer->uid,
+                call->detail);
+        return STATUS_QUOTA;
+}
+
 static enum status hello_open(struct call *call, struct served_pool *served) {
         const struct request_hello *hello = &call->request->hello;
         const struct peer *peer = &call->connection->peer;
@@ -77,6 +93,8 @@ static enum status hello_open(struct call *call, struct served_pool *served) {
         if (error == -EAGAIN)
                 return call_refuse(call, STATUS_BUSY, "all %u sessions of this pool are in use",
                         LEDGER_SESSIONS - 2);
+        if (error == -EDQUOT)
+                return hello_refuse_quota(call, served);
         if (error)
                 return call_refuse(call, STATUS_NO_SPACE, "the daemon is out of memory");
         call->connection->session->resumes = hello->features & FEATURE_RESUMES;

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "quota.h"
 #include "session.h"
 #include "worker.h"
 
@@ -30,20 +31,40 @@ enum status handle_find(struct call *call) {
         return STATUS_OK;
 }
 
+static struct pool_want hold_want(const struct call *call, struct block block) {
+        return (struct pool_want){
+                .bytes = call->served->page_bytes << block.order, .ranges = 1, .holds = 1};
+}
+
 enum status handle_attach(struct call *call) {
         struct block block;
         enum status status = call_block(call, &call->request->attach.range, &block);
         if (status != STATUS_OK)
                 return status;
+        struct pool_want want = hold_want(call, block);
         int error = -ESTALE;
         if (cache_share(call->served, block, call->request->attach.range.generation))
                 error = pool_attach(call->served->pool, call->session->id, block);
+        if (error == -EDQUOT && call_take_back_own(call) > 0)
+                error = pool_attach(call->served->pool, call->session->id, block);
+        if (error == -EDQUOT)
+                return call_refuse_quota(call, 0, &want);
         if (error == -ESTALE)
                 return call_refuse(call, STATUS_STALE,
                         "nobody holds the range at offset %" PRIu64 ", generation %" PRIu32
                         " (any more)",
                         block.page * call->served->page_bytes, block.generation);
         return error ? call_refuse_block(call, error, block) : STATUS_OK;
+}
+
+/* The peer holds as much as it may, or as others may give it. */
+static enum status give_refuse_quota(struct call *call) {
+        const struct request_give *give = &call->request->give;
+        const struct block *blocks = call->worker->scratch->blocks;
+        struct pool_want want = {.ranges = give->ranges.count, .giver = call->session->id};
+        for (size_t i = 0; i < give->ranges.count; i++)
+                want.bytes += call->served->page_bytes << blocks[i].order;
+        return call_refuse_quota(call, give->peer, &want);
 }
 
 enum status handle_give(struct call *call) {
@@ -62,6 +83,8 @@ enum status handle_give(struct call *call) {
         if (error == -ENOENT)
                 return call_refuse(
                         call, STATUS_NOT_FOUND, "no client %" PRIu32 " here", give->peer);
+        if (error == -EDQUOT)
+                return give_refuse_quota(call);
         return error ? call_refuse_block(call, error, blocks[bad]) : STATUS_OK;
 }
 
@@ -85,6 +108,12 @@ enum status handle_lookup(struct call *call) {
         struct block block;
         uint32_t use;
         int error = pool_lookup(call->served->pool, call->session->id, key, &block, &use);
+        if (error == -EDQUOT && call_take_back_own(call) > 0)
+                error = pool_lookup(call->served->pool, call->session->id, key, &block, &use);
+        if (error == -EDQUOT) {
+                struct pool_want want = hold_want(call, block);
+                return call_refuse_quota(call, 0, &want);
+        }
         if (error == -ENOSPC)
                 return call_refuse(call, STATUS_NO_SPACE, "the table of shared holds is full");
         if (error)
@@ -113,6 +142,10 @@ enum status handle_publish(struct call *call) {
                         (uint32_t)(publish->range.generation >> 32));
         if (error == -ESTALE || error == -EINVAL)
                 return call_refuse_block(call, error, block);
+        if (error == -EDQUOT) {
+                struct pool_want want = {.keys = 1};
+                return call_refuse_quota(call, 0, &want);
+        }
         if (error)
                 return key_refuse(call, error, publish->key);
         call_freed(call); /* what the key named before may be free now */

@@ -22,7 +22,8 @@ struct orphan {
         int pidfd;                    /* owned; -1: the process cannot be watched */
         struct poller_socket process; /* of the pidfd */
         bool timed;
-        uv_timer_t grace; /* of a process that cannot be seen */
+        uv_timer_t grace;  /* of a process that cannot be seen */
+        struct user *user; /* whose connection it counts as; NULL while it is the caller's */
 };
 
 static void orphan_closed(uv_handle_t *grace) {
@@ -33,6 +34,8 @@ static void orphan_close(struct orphan *orphan) {
         served_pool_presence(orphan->served, orphan->info.session)->orphan = NULL;
         atomic_fetch_sub_explicit(&orphan->served->orphans, 1, memory_order_relaxed);
         link_remove(&orphan->in_orphans);
+        if (orphan->user)
+                users_leave(&orphan->worker->serving->users, orphan->user);
         poller_watch(&orphan->worker->poller, &orphan->process, orphan->pidfd, 0);
         if (orphan->pidfd >= 0)
                 close(orphan->pidfd);
@@ -116,7 +119,8 @@ static void orphan_give_time(struct orphan *orphan) {
 }
 
 int orphan_keep(struct worker *worker, struct served_pool *served,
-        const struct pool_session_info *info, int pidfd) {
+        const struct pool_session_info *info, struct orphan_process process) {
+        int pidfd = process.pidfd;
         struct orphan *orphan = orphan_new(worker, served, info, pidfd);
         if (!orphan)
                 return -ENOMEM;
@@ -126,6 +130,7 @@ int orphan_keep(struct worker *worker, struct served_pool *served,
                 orphan_close(orphan);
                 return error;
         }
+        orphan->user = process.user;
         if (pidfd < 0 && info->identity.pid == 0)
                 orphan_give_time(orphan);
         return 0;
@@ -156,7 +161,12 @@ static int orphan_judge(
                         "cannot watch pid %" PRIu32
                         " (%s): what it holds in pool %s stays held unless it comes back",
                         identity->pid, strerror(-error), served->store->settings.name);
-        error = orphan_keep(worker, served, info, pidfd);
+        struct users *users = &worker->serving->users;
+        struct user *user = users_take_in(users, identity->uid);
+        error = user ? orphan_keep(worker, served, info, (struct orphan_process){pidfd, user})
+                     : -ENOMEM;
+        if (error && user)
+                users_leave(users, user);
         if (error && pidfd >= 0)
                 close(pidfd);
         return error;

@@ -14,6 +14,7 @@ struct orphan;
 struct served_pool;
 struct serving;
 struct session;
+struct user;
 struct worker;
 
 /* Looks through all pools before the workers run, and returns what dead ones held; what takes long goes on
@@ -27,10 +28,15 @@ int orphan_resume(struct connection *connection, struct served_pool *served,
 /* An operator ends it; kick is told when all is returned. On its worker. -ENOMEM: nothing was done. */
 int orphan_kick(struct orphan *orphan, struct kick *kick);
 
-/* Makes a session one whose process may live. Takes pidfd on success; -1: the process cannot be watched. On the worker's thread,
+struct orphan_process {
+        int pidfd;         /* -1: the process cannot be watched */
+        struct user *user; /* whose connection it counts as */
+};
+
+/* Makes a session one whose process may live. Takes pidfd and user on success. On the worker's thread,
  * or before the workers run. -errno. */
 int orphan_keep(struct worker *worker, struct served_pool *served,
-        const struct pool_session_info *info, int pidfd);
+        const struct pool_session_info *info, struct orphan_process process);
 
 /* Frees those of a worker that are over. Between two turns. */
 void orphans_bury(struct worker *worker);

@@ -4,6 +4,7 @@
 
 #include "cache.h"
 #include "core/spinlock.h"
+#include "proto/quota.h"
 #include "refusals.h"
 #include "statistics.h"
 #include "store.h"
@@ -47,6 +48,7 @@ struct served_pool {
         struct pool *pool;   /* the store's */
         uint64_t page_bytes;
         struct waiters waiters;
+        _Atomic uint64_t limits[QUOTA_END]; /* in force, by enum quota; see quota.h */
         struct pulse pulse;
         struct refusals refusals;
         pthread_mutex_t seek_lock;          /* of who looks for a cache; comes first */

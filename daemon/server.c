@@ -15,6 +15,7 @@
 #include "log.h"
 #include "loop_memory.h"
 #include "orphans.h"
+#include "quota.h"
 #include "ration.h"
 #include "reload.h"
 #include "serving.h"
@@ -63,6 +64,7 @@ static int serving_init_pools(
                         serving_deinit_pools(serving);
                         return error;
                 }
+                quota_apply(&serving->pools[i], stores[i]->settings.limits);
                 serving->pool_count++;
         }
         return 0;
@@ -189,10 +191,11 @@ static int serving_start_watchdog(struct serving *serving) {
 
 /* From the first connection to the last. */
 static int serving_accept(struct serving *serving, const struct server_start *start) {
-        int error = acceptor_init(&serving->acceptor, &serving->loop, start->listen_fd,
-                serving->workers, serving->worker_count);
+        int error = acceptor_init(
+                &serving->acceptor, &serving->loop, start->listen_fd, &serving->users);
         if (error)
                 return error;
+        acceptor_set_workers(&serving->acceptor, serving->workers, serving->worker_count);
         error = metrics_socket_init(&serving->metrics_socket, serving, start->metrics_fd);
         unsigned started = 0;
         while (!error && started < serving->worker_count) {
@@ -272,7 +275,14 @@ int server_run(const struct settings *settings, const struct server_start *start
         loop_memory_set_aside();
         int error = serving_probe_pipe();
         if (!error)
+                error = users_init(&serving.users);
+        if (!error) {
+                atomic_store(
+                        &serving.users.connections_limit, settings->limits[QUOTA_USER_CONNECTIONS]);
+                atomic_store(&serving.users.buffers_limit, settings->limits[QUOTA_USER_BUFFERS]);
                 error = serving_start(&serving, start);
+                users_deinit(&serving.users);
+        }
         if (error)
                 log_error("cannot serve: %s; make memory and descriptors available and start again",
                         strerror(-error));

@@ -14,6 +14,7 @@
 #include "served_pool.h"
 #include "settings.h"
 #include "trimmer.h"
+#include "users.h"
 #include "watchdog.h"
 #include "worker.h"
 
@@ -27,6 +28,7 @@ struct serving {
         struct worker *workers; /* owned */
         unsigned worker_count;
         struct barrier barrier;
+        struct users users;
         uint64_t started_ns;
         uint64_t started_wall_ms; /* the same instant by the wall clock, which may be set later */
 

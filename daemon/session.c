@@ -125,11 +125,12 @@ void session_kick(struct session *session, struct kick *kick) {
         connection_close(connection, NULL);
 }
 
-int session_leave(struct session *session, int pidfd) {
+int session_leave(struct session *session, int pidfd, struct user *user) {
         struct pool_session_info info;
         int error = pool_session_info(session->served->pool, session->id, &info);
         if (!error)
-                error = orphan_keep(session->worker, session->served, &info, pidfd);
+                error = orphan_keep(session->worker, session->served, &info,
+                        (struct orphan_process){pidfd, user});
         if (error)
                 return error;
         waits_withdraw(session);

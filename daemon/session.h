@@ -11,6 +11,7 @@
 struct connection;
 struct kick;
 struct served_pool;
+struct user;
 struct worker;
 
 struct session {
@@ -59,9 +60,9 @@ void session_end(struct session *session, const char *ending);
 /* An operator ends it, and its connection with it. kick is told when all is returned. */
 void session_kick(struct session *session, struct kick *kick);
 
-/* Its connection is lost, its process lives and will come back for it: it is an orphan from here on, which takes pidfd. 0; -errno:
+/* Its connection is lost, its process lives and will come back for it: it is an orphan from here on, which takes pidfd and user. 0; -errno:
  * nothing was done. */
-int session_leave(struct session *session, int pidfd);
+int session_leave(struct session *session, int pidfd, struct user *user);
 
 /* The daemon stops: forgets the session but leaves it in the ledger for the next one. */
 void session_abandon(struct session *session);

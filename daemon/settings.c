@@ -13,6 +13,7 @@
 #include "core/geometry.h"
 #include "fd_store.h"
 #include "log.h"
+#include "quota.h"
 #include "settings_source.h"
 
 #define DEFAULT_SIZE_BYTES    (UINT64_C(1) << 30)
@@ -42,6 +43,7 @@ static void pool_source_overlay(struct pool_source *below, const struct pool_sou
                 below->pool.scrub = above->pool.scrub;
         if (above->set & POOL_SET_TRIM)
                 below->pool.trim_after_seconds = above->pool.trim_after_seconds;
+        /* Limits are in the file alone. */
         below->set |= above->set;
 }
 
@@ -60,6 +62,15 @@ static int pools_merge(struct settings_source *file, const struct settings_sourc
         return 0;
 }
 
+/* Those that are not set. */
+static void limits_default(uint64_t limits[static QUOTA_END], unsigned set) {
+        uint64_t defaults[QUOTA_END];
+        quota_defaults(defaults);
+        for (unsigned i = 0; i < QUOTA_END; i++)
+                if (!(set >> i & 1))
+                        limits[i] = defaults[i];
+}
+
 static void pool_defaults(struct pool_source *source, bool keep) {
         struct pool_settings *pool = &source->pool;
         if (!(source->set & POOL_SET_SIZE))
@@ -76,6 +87,7 @@ static void pool_defaults(struct pool_source *source, bool keep) {
                 pool->keep = keep;
         if (!(source->set & POOL_SET_GRACE))
                 pool->grace_seconds = DEFAULT_GRACE_SECONDS;
+        limits_default(pool->limits, source->limits_set);
 }
 
 /* Says what is wrong with the figures of a pool, and what would do. */
@@ -242,6 +254,8 @@ static int settings_resolve(
                 .configured = options->config_path != NULL,
                 .reset = options->reset,
         };
+        memcpy(out->limits, file->limits, sizeof(out->limits));
+        limits_default(out->limits, file->limits_set);
         if (pools_merge(file, line) < 0) {
                 log_error("out of memory; free some");
                 return -ENOMEM;

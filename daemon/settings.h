@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "proto/quota.h"
+
 #define POOL_NAME_MAX 48 /* characters of a pool name: letters, digits, '.', '_', '-' */
 
 enum backing {
@@ -47,6 +49,7 @@ struct pool_settings {
         unsigned grace_seconds; /* for clients whose process cannot be seen, after a restart */
         bool scrub;             /* a range is zeroed before it is granted */
         struct admission_settings admission;
+        uint64_t limits[QUOTA_END]; /* by enum quota; those of the whole daemon are in settings */
 };
 
 struct settings {
@@ -59,6 +62,7 @@ struct settings {
         unsigned workers;            /* worker loops; at least 1 */
         bool configured;             /* by a config file, among others */
         bool reset;                  /* throw away what a predecessor left */
+        uint64_t limits[QUOTA_END];  /* by enum quota: those of the whole daemon */
         struct pool_settings *pools; /* owned; at least one, names differ */
         size_t pool_count;
 };

@@ -261,6 +261,11 @@ static bool parse_commit(struct settings_source *source, struct pool_source *poo
         return true;
 }
 
+/* Of quotas, for the table. */
+#define QUOTA_KEY(name, text, number, of_daemon)                                                   \
+        {text, (of_daemon) ? SETTING_DAEMON : SETTING_POOL, setting_quota_##name},
+
+/* clang-format off */
 static const struct setting_key keys[] = {
         {"socket", SETTING_DAEMON, parse_socket},
         {"metrics-socket", SETTING_DAEMON, parse_metrics_socket},
@@ -283,7 +288,9 @@ static const struct setting_key keys[] = {
         {"read-only-groups", SETTING_POOL, setting_read_only_groups},
         {"trim-after", SETTING_POOL, parse_trim_after},
         {"admin-group", SETTING_POOL, parse_pool_admin_group},
+        QUOTA_LIST(QUOTA_KEY)
 };
+/* clang-format on */
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
 
 const struct setting_key *setting_key_find(const char *name, enum setting_scope scope) {

@@ -26,13 +26,16 @@
 #define SOURCE_SET_KEEP    (1u << 3)
 
 struct pool_source {
-        unsigned line; /* where its section begins; 0 on the command line */
-        unsigned set;  /* which fields of pool count; the name always does */
+        unsigned line;       /* where its section begins; 0 on the command line */
+        unsigned set;        /* which fields of pool count; the name always does */
+        unsigned limits_set; /* and which of its limits: bits by enum quota */
         struct pool_settings pool;
 };
 
 struct settings_source {
         unsigned set;
+        unsigned limits_set; /* bits by enum quota */
+        uint64_t limits[QUOTA_END];
         char *socket_path;  /* owned; NULL: not named */
         char *metrics_path; /* owned; NULL: not named; empty: off */
         mode_t socket_mode;
@@ -76,6 +79,9 @@ struct setting_key {
 /* The keys of admission and quotas, for the table of all keys. */
 setting_parse setting_allow_users, setting_allow_groups, setting_read_only_users,
         setting_read_only_groups;
+#define X(name, text, number, of_daemon) setting_parse setting_quota_##name;
+QUOTA_LIST(X)
+#undef X
 
 /* Puts a refusal into fault; false. */
 bool setting_refuse(char *fault, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -25,6 +25,7 @@ struct histogram {
         X(requested_bytes)                                                                         \
         X(granted_bytes)                                                                           \
         X(no_space)                                                                                \
+        X(quota_refusals)                                                                          \
         X(reclaimed_bytes)
 
 struct statistics {

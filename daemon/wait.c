@@ -104,6 +104,8 @@ static struct wait *wait_new(struct session *session, const struct wait_request 
 int wait_begin(struct session *session, const struct wait_request *request, struct block *block) {
         if (session->wait_count >= WAITS_MAX)
                 return -EBUSY;
+        if (session->wait_count >= atomic_load(&session->served->limits[QUOTA_CLIENT_WAITS]))
+                return -EUSERS;
         struct wait *wait = wait_new(session, request);
         if (!wait)
                 return -ENOMEM;
@@ -141,6 +143,14 @@ static void wait_deliver_block(struct wait *wait) {
 
 static void wait_deliver_refusal(struct wait *wait) {
         char detail[SERVED_POOL_DETAIL];
+        if (wait->waiter.error == -EDQUOT) {
+                struct served_pool *served = wait->session->served;
+                statistics_count(&worker_statistics(wait->worker, served)->quota_refusals, 1);
+                wait_refuse(wait, STATUS_QUOTA,
+                        "its turn came, but what this client or its uid has taken meanwhile is "
+                        "all that it may hold: see buddyctl quota");
+                return;
+        }
         if (wait->waiter.state == WAITER_TURNED_AWAY)
                 served_pool_explain_draining(wait->session->served, detail);
         else

@@ -21,7 +21,7 @@ struct wait_request {
 
 /* Begins to wait. 0: the reply will be sent later; 1: *block is granted already; -ENOMEM: no memory to
  * remember it; -ENOSPC: none behind the block that is free; -ESTALE: the session is closing; -EBUSY: WAITS_MAX
- * of this session's allocs wait. */
+ * of this session's allocs wait; -EUSERS: as many of this session's or its uid's as may; -EDQUOT: over another limit. */
 int wait_begin(struct session *session, const struct wait_request *request, struct block *block);
 
 /* Sends the replies of settled waits that came out of the inbox. */

@@ -5,11 +5,17 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "proto/quota.h"
+#include "users.h"
+
+#define WAITERS_PLACES 65536u /* of which uids have shares */
+
 /* The waiters of one uid; exists while there are any. */
 struct waiter_line {
         struct link in_lines;
         struct link waiters;
         uint32_t uid;
+        uint32_t count;
 };
 
 int waiters_init(struct waiters *waiters, struct pool *pool) {
@@ -17,6 +23,7 @@ int waiters_init(struct waiters *waiters, struct pool *pool) {
         if (error)
                 return -error;
         waiters->pool = pool;
+        atomic_init(&waiters->user_max, QUOTA_NONE);
         link_init(&waiters->lines);
         atomic_init(&waiters->count, 0);
         return 0;
@@ -26,16 +33,36 @@ void waiters_deinit(struct waiters *waiters) {
         pthread_mutex_destroy(&waiters->lock);
 }
 
-static struct waiter_line *line_of(struct waiters *waiters, uint32_t uid) {
+static struct waiter_line *line_find(struct waiters *waiters, uint32_t uid) {
         for (struct link *at = waiters->lines.next; at != &waiters->lines; at = at->next) {
                 struct waiter_line *line = LINK_OWNER(at, struct waiter_line, in_lines);
                 if (line->uid == uid)
                         return line;
         }
-        struct waiter_line *line = malloc(sizeof(*line));
+        return NULL;
+}
+
+/* A share is half of the places that the others leave. */
+static bool waiters_allow(struct waiters *waiters, uint32_t uid) {
+        const struct waiter_line *line = line_find(waiters, uid);
+        uint64_t own = line ? line->count : 0, allowed = atomic_load(&waiters->user_max);
+        uint64_t others = waiters_count(waiters) - own;
+        if (allowed == QUOTA_SHARE && user_is_privileged(uid))
+                return true;
+        if (allowed == QUOTA_SHARE)
+                allowed = others < WAITERS_PLACES ? (WAITERS_PLACES - others) / 2 : 0;
+        return own < allowed;
+}
+
+static struct waiter_line *line_of(struct waiters *waiters, uint32_t uid) {
+        struct waiter_line *line = line_find(waiters, uid);
+        if (line)
+                return line;
+        line = malloc(sizeof(*line));
         if (!line)
                 return NULL;
         line->uid = uid;
+        line->count = 0;
         link_init(&line->waiters);
         link_init(&line->in_lines);
         list_append(&waiters->lines, &line->in_lines);
@@ -48,6 +75,7 @@ static void waiter_leave_locked(
         link_remove(&waiter->in_line);
         waiter->line = NULL;
         waiter->state = state;
+        line->count--;
         atomic_fetch_sub_explicit(&waiters->count, 1, memory_order_relaxed);
         if (!link_used(&line->waiters)) {
                 link_remove(&line->in_lines);
@@ -62,7 +90,9 @@ enum line_outcome {
 };
 
 static enum waiter_state waiter_outcome(int error) {
-        return error == 0 ? WAITER_GRANTED : error == -ENOSPC ? WAITER_REFUSED : WAITER_OUT;
+        if (error == 0)
+                return WAITER_GRANTED;
+        return error == -ENOSPC || error == -EDQUOT ? WAITER_REFUSED : WAITER_OUT;
 }
 
 /* Serves the first waiter of a line, skipping those whose session is closing. One whose block cannot be backed
@@ -80,6 +110,7 @@ static enum line_outcome line_serve_locked(struct waiters *waiters, struct waite
                         *failed_order = head->order;
                         return LINE_BLOCKED;
                 }
+                head->error = error;
                 waiter_leave_locked(waiters, head, waiter_outcome(error));
                 if (head->state != WAITER_OUT && head != entering)
                         head->settled(head);
@@ -134,12 +165,14 @@ static void line_enter(struct waiter_line *line, struct waiter *waiter) {
 
 int waiters_enter(struct waiters *waiters, struct waiter *waiter, uint32_t uid) {
         pthread_mutex_lock(&waiters->lock);
-        struct waiter_line *line = line_of(waiters, uid);
+        int error = waiters_allow(waiters, uid) ? 0 : -EUSERS;
+        struct waiter_line *line = error ? NULL : line_of(waiters, uid);
         if (!line) {
                 pthread_mutex_unlock(&waiters->lock);
-                return -ENOMEM;
+                return error ? error : -ENOMEM;
         }
         line_enter(line, waiter);
+        line->count++;
         waiter->line = line;
         waiter->state = WAITER_QUEUED;
         atomic_fetch_add_explicit(&waiters->count, 1, memory_order_seq_cst);
@@ -153,7 +186,7 @@ int waiters_enter(struct waiters *waiters, struct waiter *waiter, uint32_t uid) 
         case WAITER_GRANTED:
                 return 1;
         case WAITER_REFUSED:
-                return -ENOSPC;
+                return waiter->error;
         case WAITER_OUT:
         case WAITER_TURNED_AWAY:
                 break;
@@ -211,6 +244,18 @@ uint64_t waiters_oldest_ms(struct waiters *waiters) {
         }
         pthread_mutex_unlock(&waiters->lock);
         return now - oldest;
+}
+
+uint32_t waiters_of(struct waiters *waiters, uint32_t uid) {
+        pthread_mutex_lock(&waiters->lock);
+        const struct waiter_line *line = line_find(waiters, uid);
+        uint32_t count = line ? line->count : 0;
+        pthread_mutex_unlock(&waiters->lock);
+        return count;
+}
+
+bool waiters_has_others(struct waiters *waiters, uint32_t uid) {
+        return waiters_count(waiters) > waiters_of(waiters, uid);
 }
 
 void waiters_serve_now(struct waiters *waiters) {

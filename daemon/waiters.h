@@ -19,7 +19,7 @@ enum waiter_state {
         WAITER_QUEUED,
         WAITER_GRANTED,     /* block is its session's */
         WAITER_TURNED_AWAY, /* nothing is granted any more */
-        WAITER_REFUSED, /* its turn came, and there is no memory behind the block that is free */
+        WAITER_REFUSED,     /* its turn came, and it may not have a block that is free: see error */
 };
 
 struct waiter {
@@ -31,6 +31,7 @@ struct waiter {
         uint64_t waited_ms; /* before it came here, in the line of an earlier daemon */
         uint64_t since_ms;  /* its place in its line; while queued */
         struct block block; /* once granted */
+        int error;          /* once refused: -ENOSPC, no memory behind the block; -EDQUOT */
         /* Called with the lock held and possibly on another thread, once, when it was granted or refused later
          * than by waiters_enter itself. It may only hand the waiter on. */
         void (*settled)(struct waiter *waiter);
@@ -39,8 +40,9 @@ struct waiter {
 struct waiters {
         pthread_mutex_t lock;
         struct pool *pool;
-        struct link lines;      /* of struct waiter_line; the first one's turn is next */
-        _Atomic uint32_t count; /* queued waiters; written under the lock */
+        struct link lines;         /* of struct waiter_line; the first one's turn is next */
+        _Atomic uint32_t count;    /* queued waiters; written under the lock */
+        _Atomic uint64_t user_max; /* of one uid: QUOTA_NONE, QUOTA_SHARE or a figure */
 };
 
 int waiters_init(struct waiters *waiters, struct pool *pool);
@@ -48,7 +50,8 @@ void waiters_deinit(struct waiters *waiters);
 
 /* Queues a waiter whose session, order and settled are set behind its uid's others, and serves whom it can.
  * 1: it was granted at once (and settled is not called); 0: it waits, and its memory must stay until it is settled or
- * withdrawn; -ENOSPC: refused, for want of memory behind a free block; -ESTALE: its session is closing; -ENOMEM. */
+ * withdrawn; -ENOSPC: refused, for want of memory behind a free block; -EDQUOT: over a limit of what it may hold;
+ * -EUSERS: too many of its uid wait; -ESTALE: its session is closing; -ENOMEM. */
 int waiters_enter(struct waiters *waiters, struct waiter *waiter, uint32_t uid);
 
 #define WAITERS_AHEAD_MAX 100u /* no more are counted */
@@ -62,6 +65,11 @@ void waiters_turn_away(struct waiters *waiters);
 
 /* For how long the one that waits longest has, with what it waited before it came here. 0: nobody waits. */
 uint64_t waiters_oldest_ms(struct waiters *waiters);
+/* How many of a uid wait. */
+uint32_t waiters_of(struct waiters *waiters, uint32_t uid);
+
+/* Whether anybody waits who is not of this uid. */
+bool waiters_has_others(struct waiters *waiters, uint32_t uid);
 
 /* Serves whom it can; to be called after memory was returned. */
 void waiters_serve_now(struct waiters *waiters);

@@ -92,7 +92,8 @@ void worker_ask_for_metrics(struct worker *worker) {
         pthread_mutex_unlock(&worker->inbox.lock);
 }
 
-static void arrival_drop(struct arrival *arrival) {
+static void arrival_drop(struct worker *worker, struct arrival *arrival) {
+        users_leave(&worker->serving->users, arrival->user);
         close(arrival->fd);
         peer_deinit(&arrival->peer);
         free(arrival->input);
@@ -107,7 +108,7 @@ static void worker_welcome(struct worker *worker, struct arrival *arrival) {
         }
         ration_event(LOG_EVENT_CONNECTION_REFUSED, NULL, "cannot serve a connection of pid %u: %s",
                 arrival->peer.pid, uv_strerror(error));
-        arrival_drop(arrival);
+        arrival_drop(worker, arrival);
         worker_lost_connection(worker);
 }
 
@@ -385,7 +386,7 @@ void worker_deinit(struct worker *worker) {
                 struct arrival *arrival =
                         LINK_OWNER(worker->inbox.arrivals.next, struct arrival, in_inbox);
                 link_remove(&arrival->in_inbox);
-                arrival_drop(arrival);
+                arrival_drop(worker, arrival);
         }
         poller_deinit(&worker->poller);
         uv_loop_close(&worker->loop);

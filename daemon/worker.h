@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <uv.h>
 
+#include "core/account.h"
 #include "errand.h"
 #include "list.h"
 #include "peer.h"
@@ -42,6 +43,9 @@ struct worker_scratch {
         struct pool_session_info sessions[MESSAGE_ENTRIES_MAX];
         struct reply_client reply_clients[MESSAGE_ENTRIES_MAX];
         struct reply_order reply_orders[ORDER_COUNT];
+        struct pool_user users[MESSAGE_ENTRIES_MAX];
+        struct reply_user reply_users[MESSAGE_ENTRIES_MAX];
+        uint64_t limits[QUOTA_END];
         struct pool_check_report report;
         struct statistics statistics;
         struct pool_map_share shares[MESSAGE_CELLS_MAX];
@@ -70,7 +74,8 @@ struct arrival {
         struct link in_inbox;
         int fd;
         struct peer peer;
-        uint8_t *input; /* owned; what another worker received and did not run, or NULL */
+        struct user *user; /* whose connection it counts as */
+        uint8_t *input;    /* owned; what another worker received and did not run, or NULL */
         size_t input_bytes;
 };
 

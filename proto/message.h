@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "arena.h"
+#include "quota.h"
 #include "status.h"
 
 #define PROTOCOL_VERSION        1u
@@ -23,6 +24,7 @@
 #define MESSAGE_CELLS_MAX       4096u   /* of one map, and shares in one reply to it */
 #define MESSAGE_PAGE_MAX        524288u /* bytes of a page of text */
 #define MESSAGE_DESCRIPTORS_MAX 8u
+#define MESSAGE_LIMITS_MAX      64u
 #define MESSAGE_FIELDS_MAX      16000u /* fields in one body, nested ones too; a packed array is one */
 /* An arena of this size decodes every message that is within its cap, if it was reset before. Address space: only
  * what a message needs is touched. */
@@ -55,7 +57,8 @@
         X(TRIM, trim, 23)                                                                          \
         X(GROW, grow, 24)                                                                          \
         X(MAP, map, 26)                                                                            \
-        X(METRICS, metrics, 27)
+        X(METRICS, metrics, 27)                                                                    \
+        X(QUOTA, quota, 25)
 
 enum request_kind {
         REQUEST_NONE = 0, /* unknown to this version: refused, not fatal */
@@ -188,6 +191,12 @@ struct request_map {
         uint64_t cursor; /* 0 to begin, then what the last reply said */
 };
 
+struct request_quota {
+        uint32_t limit; /* enum quota, to set; 0: only looks */
+        uint64_t value;
+        uint64_t cursor; /* of the users */
+};
+
 struct request {
         uint64_t id; /* the client's choice; the reply bears it */
         enum request_kind kind;
@@ -208,6 +217,7 @@ struct request {
                 struct request_grow grow;
                 struct request_map map;
                 struct request_metrics metrics;
+                struct request_quota quota;
                 /* ping, goodbye, stats, check, cache, trim: no body */
         };
 };
@@ -225,7 +235,8 @@ struct request {
         X(RANGE, range, 11)                                                                        \
         X(RETURNED, returned, 12)                                                                  \
         X(MAP, map, 14)                                                                            \
-        X(TEXT, text, 15)
+        X(TEXT, text, 15)                                                                          \
+        X(QUOTAS, quotas, 16)
 
 enum reply_kind {
         REPLY_NONE = 0,
@@ -360,6 +371,21 @@ struct reply_text {
         uint64_t next_cursor; /* 0: that was all */
 };
 
+/* What one uid uses: of the pool, but for connections and buffers, which are of the daemon. */
+struct reply_user {
+        uint32_t uid;
+        bool privileged; /* shares are no limit to it */
+        uint64_t bytes, ranges, clients, keys, holds, waits, connections, buffers;
+};
+
+struct reply_quotas {
+        const uint64_t *limits; /* of enum quota, from 1 on */
+        size_t limit_count;
+        const struct reply_user *entries;
+        size_t count;
+        uint64_t next_cursor; /* 0: that was all */
+};
+
 struct reply {
         uint64_t id;
         enum reply_kind kind;
@@ -376,6 +402,7 @@ struct reply {
                 struct reply_returned returned;
                 struct reply_map map;
                 struct reply_text text;
+                struct reply_quotas quotas;
                 /* done: no body */
         };
 };

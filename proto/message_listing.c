@@ -245,3 +245,63 @@ int holds_to_wire(const struct reply_holds *holds, size_t first, struct holds_bo
         }
         return 0;
 }
+
+/* The fields that are the same on both sides. */
+#define USER_FIELDS(X)                                                                             \
+        X(uid)                                                                                     \
+        X(privileged)                                                                              \
+        X(bytes)                                                                                   \
+        X(ranges)                                                                                  \
+        X(clients)                                                                                 \
+        X(keys)                                                                                    \
+        X(holds)                                                                                   \
+        X(waits)                                                                                   \
+        X(connections)                                                                             \
+        X(buffers)
+
+int quotas_from_wire(
+        struct body_memory *memory, const Buddyd__Quotas *wire, struct reply_quotas *out) {
+        if (wire->n_entries > MESSAGE_ENTRIES_MAX || wire->n_limits > MESSAGE_LIMITS_MAX)
+                return -EBADMSG;
+        struct reply_user *entries = body_alloc(memory, wire->n_entries * sizeof(*entries));
+        if (!entries)
+                return -ENOMEM;
+        for (size_t i = 0; i < wire->n_entries; i++)
+                entries[i] = (struct reply_user){
+#define X(field) .field = wire->entries[i]->field,
+                        USER_FIELDS(X)
+#undef X
+                };
+        *out = (struct reply_quotas){.limits = wire->limits,
+                .limit_count = wire->n_limits,
+                .entries = entries,
+                .count = wire->n_entries,
+                .next_cursor = wire->next_cursor};
+        return 0;
+}
+
+static void user_to_wire(const struct reply_user *user, Buddyd__UserEntry *out) {
+        *out = (Buddyd__UserEntry)BUDDYD__USER_ENTRY__INIT;
+#define X(field) out->field = user->field;
+        USER_FIELDS(X)
+#undef X
+}
+
+/* The limits go with the first piece. */
+int quotas_to_wire(const struct reply_quotas *quotas, size_t first, struct quotas_body *out) {
+        bool last;
+        size_t count = piece_entries(quotas->count, first, &last);
+        if (quotas->limit_count > MESSAGE_LIMITS_MAX)
+                return -EMSGSIZE;
+        out->quotas = (Buddyd__Quotas)BUDDYD__QUOTAS__INIT;
+        out->quotas.limits = (uint64_t *)(uintptr_t)quotas->limits;
+        out->quotas.n_limits = first == 0 ? quotas->limit_count : 0;
+        out->quotas.n_entries = count;
+        out->quotas.entries = out->list;
+        out->quotas.next_cursor = last ? quotas->next_cursor : 0;
+        for (size_t i = 0; i < count; i++) {
+                out->list[i] = &out->entries[i];
+                user_to_wire(&quotas->entries[first + i], &out->entries[i]);
+        }
+        return 0;
+}

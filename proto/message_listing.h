@@ -27,13 +27,22 @@ struct holds_body {
         Buddyd__HoldEntry *list[LISTING_PIECE];
 };
 
+struct quotas_body {
+        Buddyd__Quotas quotas;
+        Buddyd__UserEntry entries[LISTING_PIECE];
+        Buddyd__UserEntry *list[LISTING_PIECE];
+};
+
 /* 0, -EBADMSG or -ENOMEM; *out is written also then. */
 int stats_from_wire(struct body_memory *memory, const Buddyd__Stats *wire, struct reply_stats *out);
 int clients_from_wire(
         struct body_memory *memory, const Buddyd__Clients *wire, struct reply_clients *out);
 int holds_from_wire(struct body_memory *memory, const Buddyd__Holds *wire, struct reply_holds *out);
+int quotas_from_wire(
+        struct body_memory *memory, const Buddyd__Quotas *wire, struct reply_quotas *out);
 
 /* The piece that begins at entry first; the last one bears the cursor. 0 or -EMSGSIZE. */
 int stats_to_wire(const struct reply_stats *stats, struct stats_body *out);
 int clients_to_wire(const struct reply_clients *clients, size_t first, struct clients_body *out);
 int holds_to_wire(const struct reply_holds *holds, size_t first, struct holds_body *out);
+int quotas_to_wire(const struct reply_quotas *quotas, size_t first, struct quotas_body *out);

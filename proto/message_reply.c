@@ -18,7 +18,7 @@
 REPLY_LIST(X)
 #undef X
 
-#define REPLY_KIND_END (REPLY_TEXT + 1)
+#define REPLY_KIND_END (REPLY_QUOTAS + 1)
 
 /* A body, or a piece of one, on its way to the wire; points into the reply and into itself. */
 union reply_body {
@@ -36,6 +36,7 @@ union reply_body {
         Buddyd__Text text;
         struct clients_body clients;
         struct holds_body holds;
+        struct quotas_body quotas;
 };
 
 struct reply_row {
@@ -302,6 +303,15 @@ static int text_write(const struct reply *reply, size_t first, union reply_body 
         return body_put_text(reply->text.text, MESSAGE_PAGE_MAX, &out->text.text);
 }
 
+static int quotas_read(
+        struct body_memory *memory, const ProtobufCMessage *body, struct reply *out) {
+        return quotas_from_wire(memory, (const Buddyd__Quotas *)body, &out->quotas);
+}
+
+static int quotas_write(const struct reply *reply, size_t first, union reply_body *out) {
+        return quotas_to_wire(&reply->quotas, first, &out->quotas);
+}
+
 static const struct reply_row rows[REPLY_KIND_END] = {
         [REPLY_REFUSED] = {&buddyd__refused__descriptor, refused_read, refused_write},
         [REPLY_DONE] = {&buddyd__empty__descriptor, done_read, done_write},
@@ -316,6 +326,7 @@ static const struct reply_row rows[REPLY_KIND_END] = {
         [REPLY_RETURNED] = {&buddyd__returned__descriptor, returned_read, returned_write},
         [REPLY_MAP] = {&buddyd__cells__descriptor, map_read, map_write},
         [REPLY_TEXT] = {&buddyd__text__descriptor, text_read, text_write},
+        [REPLY_QUOTAS] = {&buddyd__quotas__descriptor, quotas_read, quotas_write},
 };
 
 static const struct reply_row *row_of(unsigned kind) {
@@ -355,6 +366,8 @@ static size_t reply_entries(const struct reply *reply) {
         switch (reply->kind) {
         case REPLY_CLIENTS:
                 return reply->clients.count;
+        case REPLY_QUOTAS:
+                return reply->quotas.count;
         case REPLY_HOLDS:
                 return reply->holds.count;
         default:

@@ -36,6 +36,7 @@ union request_body {
         Buddyd__Grow grow;
         Buddyd__Metrics metrics;
         Buddyd__Map map;
+        Buddyd__Quota quota;
 };
 
 struct request_row {
@@ -340,6 +341,23 @@ static int metrics_write(const struct request *request, union request_body *out)
         return 0;
 }
 
+static int quota_read(
+        struct body_memory *memory, const ProtobufCMessage *body, struct request *out) {
+        const Buddyd__Quota *wire = (const Buddyd__Quota *)body;
+        (void)memory;
+        out->quota = (struct request_quota){
+                .limit = wire->limit, .value = wire->value, .cursor = wire->cursor};
+        return 0;
+}
+
+static int quota_write(const struct request *request, union request_body *out) {
+        out->quota = (Buddyd__Quota)BUDDYD__QUOTA__INIT;
+        out->quota.limit = request->quota.limit;
+        out->quota.value = request->quota.value;
+        out->quota.cursor = request->quota.cursor;
+        return 0;
+}
+
 static const struct request_row rows[REQUEST_KIND_END] = {
         [REQUEST_HELLO] = {"HELLO", &buddyd__hello__descriptor, hello_read, hello_write},
         [REQUEST_ALLOC] = {"ALLOC", &buddyd__alloc__descriptor, alloc_read, alloc_write},
@@ -366,6 +384,7 @@ static const struct request_row rows[REQUEST_KIND_END] = {
         [REQUEST_GROW] = {"GROW", &buddyd__grow__descriptor, grow_read, grow_write},
         [REQUEST_MAP] = {"MAP", &buddyd__map__descriptor, map_read, map_write},
         [REQUEST_METRICS] = {"METRICS", &buddyd__metrics__descriptor, metrics_read, metrics_write},
+        [REQUEST_QUOTA] = {"QUOTA", &buddyd__quota__descriptor, quota_read, quota_write},
 };
 
 static const struct request_row *row_of(unsigned kind) {

@@ -24,6 +24,7 @@ const struct option options[OPTION_COUNT] = {
         [OPTION_OFFLINE] = {"offline", NULL, "examine a pool that no daemon serves"},
         [OPTION_OFF] = {"off", NULL, "serve again"},
         [OPTION_WAIT] = {"wait", "[=SECS]", "until the pool is empty, for SECS at most"},
+        [OPTION_SET] = {"set", "LIMIT=VALUE", "change a limit: a number, none or share"},
         [OPTION_UID] = {"uid", "UID", "whose pool to examine offline (else your own)"},
         [OPTION_BYTES] = {"bytes", NULL, "print sizes in bytes", 'b'},
         [OPTION_COLUMNS] = {"columns", "LIST", "only these columns, by name, with commas", 'o'},
@@ -101,6 +102,15 @@ static const struct command commands[] = {
                 "G, T. An eager pool reserves the new part first. Restarts keep the size.\n"
                 "For root, the daemon's user and the pool's admin group.\n",
                 cmd_grow},
+        {"quota", "what each uid uses and may use", NULL,
+                OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_SET) | OPTION_BIT(OPTION_BYTES) |
+                        OPTION_BIT(OPTION_COLUMNS),
+                "Limits bind clients and uids; \"share\" is half of what the others leave, which "
+                "binds\n"
+                "neither root nor the daemon's user. What --set changes lasts until the daemon "
+                "ends:\n"
+                "write it into the configuration, too. See buddyd.conf(5) for each limit.\n",
+                cmd_quota},
         {"check", "walk every invariant of a pool", OPERAND_POOL,
                 OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_OFFLINE) | OPTION_BIT(OPTION_UID) |
                         OPTION_BIT(OPTION_MIN_LARGEST) | OPTION_BIT(OPTION_MAX_UNUSABLE),

@@ -38,6 +38,7 @@ enum option_id {
         OPTION_WAIT,
         OPTION_MIN_LARGEST,
         OPTION_MAX_UNUSABLE,
+        OPTION_SET,
         OPTION_COUNT,
 };
 #define OPTION_BIT(id) (1u << (id))
@@ -91,4 +92,5 @@ enum exit_status cmd_trim(const struct invocation *invocation);
 enum exit_status cmd_grow(const struct invocation *invocation);
 enum exit_status cmd_metrics(const struct invocation *invocation);
 enum exit_status cmd_doctor(const struct invocation *invocation);
+enum exit_status cmd_quota(const struct invocation *invocation);
 enum exit_status cmd_bench(const struct invocation *invocation);

@@ -18,6 +18,8 @@ static uint32_t generations[MESSAGE_BATCH_MAX];
 static struct reply_order orders[MESSAGE_ORDERS_MAX];
 static struct reply_client clients[MESSAGE_ENTRIES_MAX];
 static struct reply_hold holds[MESSAGE_ENTRIES_MAX];
+static struct reply_user users[MESSAGE_ENTRIES_MAX];
+static const uint64_t limits[MESSAGE_LIMITS_MAX] = {QUOTA_NONE, QUOTA_SHARE, 0, 1, 4096};
 static const uint32_t descriptors[MESSAGE_DESCRIPTORS_MAX] = {
         DESCRIPTOR_SEGMENT, DESCRIPTOR_PULSE, 3, 77, UINT32_MAX, 0, 1, 2};
 
@@ -38,6 +40,8 @@ static void fill_arrays(void) {
                         UINT64_MAX};
                 holds[i] = (struct reply_hold){{UINT64_MAX - i, UINT64_MAX, UINT64_MAX},
                         UINT32_MAX - i, UINT64_MAX, TEXT_255, i % 3 == 0};
+                users[i] = (struct reply_user){UINT32_MAX - i, i % 2, UINT64_MAX, i, UINT64_MAX, i,
+                        UINT64_MAX, i * 3, UINT64_MAX, UINT64_MAX - i};
         }
 }
 
@@ -97,6 +101,7 @@ static const struct request requests[] = {
         {.id = 29, .kind = REQUEST_MAP},
         {.id = 30, .kind = REQUEST_METRICS, .metrics = {UINT64_MAX, UINT32_MAX}},
         {.id = 31, .kind = REQUEST_METRICS},
+        {.id = 27, .kind = REQUEST_QUOTA, .quota = {QUOTA_USER_BUFFERS, QUOTA_NONE, 5}},
 };
 
 static const struct reply replies[] = {
@@ -142,6 +147,10 @@ static const struct reply replies[] = {
         {.id = 23, .kind = REPLY_MAP},
         {.id = 24, .kind = REPLY_TEXT, .text = {text_page, UINT64_MAX}},
         {.id = 25, .kind = REPLY_TEXT, .text = {"", 0}},
+        {.id = 21, .kind = REPLY_QUOTAS, .quotas = {limits, 11, users, 0, 0}},
+        {.id = 22,
+                .kind = REPLY_QUOTAS,
+                .quotas = {limits, MESSAGE_LIMITS_MAX, users, MESSAGE_ENTRIES_MAX, UINT64_MAX}},
 };
 
 const struct request *sample_requests(size_t *count) {

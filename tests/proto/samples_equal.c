@@ -78,6 +78,9 @@ bool requests_equal(const struct request *a, const struct request *b) {
                 return list_equal(&a->holds, &b->holds);
         case REQUEST_HOLD:
                 return a->hold.length == b->hold.length;
+        case REQUEST_QUOTA:
+                return a->quota.limit == b->quota.limit && a->quota.value == b->quota.value &&
+                       a->quota.cursor == b->quota.cursor;
         case REQUEST_UNCACHE:
                 return a->uncache.order == b->uncache.order && a->uncache.keep == b->uncache.keep;
         case REQUEST_KICK:
@@ -193,6 +196,22 @@ static bool check_equal(const struct reply_check *a, const struct reply_check *b
                texts_equal(a->fault, b->fault);
 }
 
+static bool quotas_equal(const struct reply_quotas *a, const struct reply_quotas *b) {
+        if (a->count != b->count || a->next_cursor != b->next_cursor ||
+                a->limit_count != b->limit_count ||
+                memcmp(a->limits, b->limits, a->limit_count * sizeof(*a->limits)) != 0)
+                return false;
+        for (size_t i = 0; i < a->count; i++) {
+                const struct reply_user *x = &a->entries[i], *y = &b->entries[i];
+                if (x->uid != y->uid || x->privileged != y->privileged || x->bytes != y->bytes ||
+                        x->ranges != y->ranges || x->clients != y->clients || x->keys != y->keys ||
+                        x->holds != y->holds || x->waits != y->waits ||
+                        x->connections != y->connections || x->buffers != y->buffers)
+                        return false;
+        }
+        return true;
+}
+
 bool replies_equal(const struct reply *a, const struct reply *b) {
         if (a->id != b->id || a->kind != b->kind)
                 return false;
@@ -220,6 +239,8 @@ bool replies_equal(const struct reply *a, const struct reply *b) {
         case REPLY_TEXT:
                 return a->text.next_cursor == b->text.next_cursor &&
                        texts_equal(a->text.text, b->text.text);
+        case REPLY_QUOTAS:
+                return quotas_equal(&a->quotas, &b->quotas);
         case REPLY_CHECK:
                 return check_equal(&a->check, &b->check);
         case REPLY_RETURNED:

@@ -33,7 +33,7 @@ static int decode_body(uint32_t kind, struct wire *body, struct reply *out) {
 Test(reply, every_kind_comes_back) {
         size_t count;
         const struct reply *samples = sample_replies(&count);
-        bool seen[REPLY_TEXT + 1] = {0};
+        bool seen[REPLY_QUOTAS + 1] = {0};
         for (size_t i = 0; i < count; i++) {
                 ptrdiff_t length = reply_encode(&samples[i], frame, sizeof(frame));
                 cr_assert_gt(length, 0, "sample %zu", i);
@@ -134,7 +134,7 @@ Test(reply, refuses_to_encode_over_limits) {
                                 .share_count = MESSAGE_CELLS_MAX + 1}},
                 {.kind = REPLY_TEXT, .text = {.text = page}},
                 {.kind = REPLY_NONE},
-                {.kind = (enum reply_kind)(REPLY_TEXT + 1)},
+                {.kind = (enum reply_kind)(REPLY_QUOTAS + 1)},
         };
         for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
                 cr_assert_eq(reply_encode(&replies[i], frame, sizeof(frame)), -EMSGSIZE, "%zu", i);
@@ -170,7 +170,7 @@ Test(reply, unknown_status_is_a_protocol_error) {
 Test(reply, unknown_body_is_none_with_the_id) {
         struct wire body = {0};
         struct reply out;
-        cr_assert_eq(decode_body(REPLY_TEXT + 1, &body, &out), 0);
+        cr_assert_eq(decode_body(REPLY_QUOTAS + 1, &body, &out), 0);
         cr_assert_eq(out.kind, REPLY_NONE);
         cr_assert_eq(out.id, 7);
 }

@@ -105,7 +105,7 @@ Test(worst_case, every_request_fits) {
 
 Test(worst_case, every_reply_fits) {
         cr_assert_eq(arena_init(&arena, MESSAGE_ARENA_REPLY), 0);
-        for (uint32_t kind = REPLY_REFUSED; kind <= REPLY_TEXT; kind++)
+        for (uint32_t kind = REPLY_REFUSED; kind <= REPLY_QUOTAS; kind++)
                 for (uint32_t number = 1; number <= FIELDS_TRIED; number++) {
                         try_field(false, kind, number);
                         try_single(false, kind, number);
@@ -117,6 +117,7 @@ Test(worst_case, every_reply_fits) {
                 try_nested(REPLY_STATS, 25, inner[i]);
                 try_nested(REPLY_CLIENTS, 1, inner[i]);
                 try_nested(REPLY_HOLDS, 1, inner[i]);
+                try_nested(REPLY_QUOTAS, 2, inner[i]);
         }
         check_room(MESSAGE_ARENA_REPLY);
         arena_deinit(&arena);
