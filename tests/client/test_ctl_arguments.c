@@ -118,7 +118,7 @@ static unsigned help_lines(const struct command *command) {
 
 Test(ctl_arguments, every_help_fits_a_screen) {
         static const char *const names[] = {"ping", "stats", "orders", "clients", "ranges", "alloc",
-                "free", "kick", "drain", "trim", "grow", "check", "bench"};
+                "free", "kick", "drain", "trim", "grow", "quota", "check", "bench"};
         cr_expect_leq(help_lines(NULL), 25);
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
                 const struct command *command = command_find(names[i]);
