@@ -227,7 +227,8 @@ static int listener_bind(struct listener *listener, const struct settings *setti
         listener->bound = true;
         listener->device = stat.st_dev;
         listener->inode = stat.st_ino;
-        if (settings->socket_group_set &&
+        /* A sandbox may forbid what would change nothing. */
+        if (settings->socket_group_set && stat.st_gid != settings->socket_group &&
                 lchown(listener->path, (uid_t)-1, settings->socket_group) < 0) {
                 log_error("cannot give %s to group %u: %s; join the group or start as root",
                         listener->path, (unsigned)settings->socket_group, strerror(errno));

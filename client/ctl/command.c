@@ -122,11 +122,10 @@ static const struct command commands[] = {
                 cmd_check},
         {"doctor", "look for what is wrong around a daemon and its pool", NULL,
                 OPTION_BIT(OPTION_JSON),
-                "Socket, limits, /dev/shm, memory, cgroup, huge pages, seals, what dead daemons "
-                "left.\n"
-                "For each finding, what is wrong and the command that mends it. Exit status 0 all "
-                "is\n"
-                "well, 4 something is wrong, 3 no daemon answers (the rest is looked at still).\n",
+                "Socket, limits, /dev/shm, memory, cgroup, huge pages, seals, and what daemons\n"
+                "that died have left. For each finding, what is wrong and the command that mends\n"
+                "it. Exit status 0 all is well, 4 something is wrong, 3 no daemon answers (the\n"
+                "rest is looked at still).\n",
                 cmd_doctor},
         {"metrics", "all figures of all pools for monitoring, as OpenMetrics", NULL,
                 OPTION_BIT(OPTION_TEXTFILE) | OPTION_BIT(OPTION_LISTEN) | OPTION_BIT(OPTION_FORMAT),

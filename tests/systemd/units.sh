@@ -32,6 +32,9 @@ stage_furnish() { # ROOT
   cat >"$1/etc/buddyd.conf" <<'TEXT'
 [buddyd]
 workers = 2
+socket-mode = 0660
+socket-group = buddyd
+metrics-socket = /run/buddyd/metrics.sock
 [pool default]
 size = 16M
 backing = memfd
@@ -129,6 +132,9 @@ stage kill -STOP "$pid"
 guest_looks "after the watchdog"
 expect "restarts" 2 "$(figure restarts)"
 [ "$(property buddyd.service MainPID)" != "$pid" ] || fail "the daemon that hung is still there"
+
+say "metrics on a socket of their own"
+expect "the socket" "srw-rw---- buddyd" "$(stage stat --format '%A %G' /run/buddyd/metrics.sock)"
 
 say "reload"
 pid=$(property buddyd.service MainPID)
