@@ -82,6 +82,7 @@ static const struct pool_family pool_families[] = {
         BYTES(resident_bytes, "Bytes of memory that the pool occupies."),
         COUNT(clients, "Clients that are connected."),
         COUNT(waiters, "Allocs that wait for memory."),
+        COUNT(draining, "1 while nothing is granted, else 0."),
         COUNT(orphans, "Clients of an earlier daemon or a lost connection that may come back."),
         {{"buddyd_pool_restarts", METRIC_COUNTER, NULL,
                  "How often a daemon took the pool over from an earlier one."},
@@ -122,6 +123,19 @@ static void render_backings(struct rendering *rendering) {
                 snprintf(labels, sizeof(labels), "pool=\"%s\",backing=\"%s\"", stats->pool,
                         stats->backing);
                 metrics_integer(&rendering->writer, "", labels, 1);
+        }
+}
+
+static void render_oldest_waiters(struct rendering *rendering) {
+        static const struct metric_family family = {"buddyd_pool_oldest_waiter_seconds",
+                METRIC_GAUGE, "seconds", "How long the alloc has waited that waits longest."};
+        metrics_family(&rendering->writer, &family);
+        for (size_t i = 0; i < rendering->figures->pool_count; i++) {
+                const struct metrics_pool *pool = &rendering->figures->pools[i];
+                char labels[LABELS_BYTES];
+                labels_pool(labels, pool);
+                metrics_number(
+                        &rendering->writer, "", labels, (double)pool->stats.oldest_waiter_ms / 1e3);
         }
 }
 
@@ -316,6 +330,7 @@ static void render(struct rendering *rendering, const struct serving *serving) {
         render_backings(rendering);
         for (size_t i = 0; i < sizeof(pool_families) / sizeof(pool_families[0]); i++)
                 render_pool_family(rendering, &pool_families[i]);
+        render_oldest_waiters(rendering);
         render_latencies(rendering);
         for (enum order_figure figure = 0; figure < ORDER_FIGURES; figure++)
                 render_orders(rendering, figure);

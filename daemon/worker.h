@@ -61,8 +61,7 @@ struct inbox {
         bool open;            /* the loop still listens */
         bool stop;
         bool park;            /* somebody has claimed the barrier */
-        bool asked;           /* for a sign of life */
-        bool render;          /* metrics are wanted */
+        bool asked, render;   /* for a sign of life; for metrics */
         struct link arrivals; /* of struct arrival */
         struct link settled;  /* of struct wait */
         struct link errands;  /* of struct errand */
@@ -126,13 +125,9 @@ void worker_give(struct worker *worker, struct arrival *arrival);
 void worker_post_settled(struct worker *worker, struct link *in_inbox);
 void worker_post_errand(struct worker *worker, struct errand *errand);
 
-/* Makes it call barrier_park before it does anything else. Any thread. */
+/* Makes it, before it does anything else: park at the barrier; render metrics; answer the watchdog. Any thread. */
 void worker_ask_to_park(struct worker *worker);
-
-/* Makes it render metrics for the socket of metrics. Any thread. */
 void worker_ask_for_metrics(struct worker *worker);
-
-/* Makes it answer the watchdog. Any thread. */
 void worker_ask_for_life(struct worker *worker);
 
 /* Puts a connection among those that may run out of time. */
