@@ -23,8 +23,10 @@ static enum status quota_change(struct call *call) {
         if (status != STATUS_OK)
                 return status;
         quota_set(call->worker->serving, call->served, quota, request->value);
-        log_info("pool '%s': limit %" PRIu32 " set to %" PRIu64 " by pid %" PRIu32 " (uid %" PRIu32
-                 ")",
+        log_event(LOG_EVENT_LIMIT_CHANGED,
+                &(struct log_subject){.pool = call->served->store->settings.name},
+                "pool '%s': limit %" PRIu32 " set to %" PRIu64 " by pid %" PRIu32 " (uid %" PRIu32
+                ")",
                 call->served->store->settings.name, request->limit, request->value, peer->pid,
                 peer->uid);
         return STATUS_OK;

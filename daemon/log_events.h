@@ -18,6 +18,7 @@
         X(CLIENT_KICKED, LOG_NOTICE, "5992d6f3f8a842898565f31ba69434b7")                           \
         X(POOL_DRAINED, LOG_NOTICE, "aed353499d1c4181992166dd7e0715b2")                            \
         X(POOL_GROWN, LOG_NOTICE, "b2ed967566684fc680d5f63caf6cb1cb")                              \
+        X(LIMIT_CHANGED, LOG_NOTICE, "aa1a7480744f41a1a169d71aabdfbda1")                           \
         X(CONFIG_READ, LOG_NOTICE, "61bbcdf92d894f0795c16bbfeb7144a9")                             \
         X(CONFIG_PENDING, LOG_WARNING, "725a69947ddd429d937a183e2fc9e444")                         \
         X(CONFIG_CHANGED, LOG_NOTICE, "c365d568bb1948ebacc2df5f616698c2")                          \

@@ -105,11 +105,10 @@ static const struct command commands[] = {
         {"quota", "what each uid uses and may use", NULL,
                 OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_SET) | OPTION_BIT(OPTION_BYTES) |
                         OPTION_BIT(OPTION_COLUMNS),
-                "Limits bind clients and uids; \"share\" is half of what the others leave, which "
-                "binds\n"
-                "neither root nor the daemon's user. What --set changes lasts until the daemon "
-                "ends:\n"
-                "write it into the configuration, too. See buddyd.conf(5) for each limit.\n",
+                "Limits bind clients and uids; \"share\" is half of what the others leave, which\n"
+                "binds neither root nor the daemon's user. What --set changes lasts until the\n"
+                "daemon ends: write it into the configuration, too. See buddyd.conf(5) for each\n"
+                "limit.\n",
                 cmd_quota},
         {"check", "walk every invariant of a pool", OPERAND_POOL,
                 OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_OFFLINE) | OPTION_BIT(OPTION_UID) |
