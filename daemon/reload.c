@@ -8,6 +8,7 @@
 
 #include "bytes.h"
 #include "log.h"
+#include "quota.h"
 #include "serving.h"
 
 struct reload {
@@ -92,6 +93,11 @@ static void pool_apply(
         reload_tell_applied(reload, "grace", value_number(now->grace_seconds).text,
                 value_number(asked->grace_seconds).text);
         reload_tell_applied(reload, "keep", yes_no(now->keep), yes_no(asked->keep));
+        if (memcmp(now->limits, asked->limits, sizeof(now->limits)) != 0) {
+                reload_tell_applied(reload, "quotas", "as they were", "as the file says");
+                quota_apply(served, asked->limits);
+        }
+        memcpy(now->limits, asked->limits, sizeof(now->limits));
         now->admin_group_set = asked->admin_group_set;
         now->admin_group = asked->admin_group;
         now->trim_after_seconds = asked->trim_after_seconds;

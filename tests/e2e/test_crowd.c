@@ -1,6 +1,8 @@
 /* Very many connections, and too many. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -161,5 +163,60 @@ Test(crowd, connect_and_close_ten_thousand_times) {
         if (!E2E_SANITIZED)
                 cr_assert_lt(scene_daemon_resident(&scene), resident + 4 * MIB);
         buddyclient_destroy(client);
+        scene_close(&scene);
+}
+
+/* A stopped client that owes replies to itself blocks nobody, and has its own when it goes on. */
+Test(crowd, a_stopped_client_blocks_nobody) {
+        struct scene scene;
+        int ends[2];
+        scene_open(&scene);
+        scene_start(&scene, "--size", "4M", "--workers", "1", NULL);
+        cr_assert_eq(pipe(ends), 0);
+        pid_t stopped = process_fork();
+        if (stopped == 0) {
+                struct buddyclient_range range;
+                struct buddyclient *own = client_caching(&scene);
+                if (!own || buddyclient_alloc(own, SCENE_PAGE, &range) != 0)
+                        _exit(2);
+                byte_write(ends[1], 's');
+                for (;;)
+                        if (buddyclient_alloc(own, SCENE_PAGE, &range) == 0)
+                                buddyclient_release(own, &range);
+        }
+        cr_assert_eq(byte_read(ends[0]), 's');
+        kill(stopped, SIGSTOP);
+        struct buddyclient *client = client_new(&scene);
+        for (int turn = 0; turn < 2000; turn++) {
+                struct buddyclient_range range;
+                cr_assert_eq(buddyclient_alloc(client, SCENE_PAGE << (turn % 8), &range), 0);
+                cr_assert_eq(buddyclient_release(client, &range), 0);
+        }
+        expect_sound(&scene);
+        process_kill(stopped);
+        await_held(client, 0);
+        buddyclient_destroy(client);
+        scene_close(&scene);
+}
+
+/* Out of descriptors for seconds, with strangers at the door all the time: hundredths of a processor at most. */
+Test(crowd, no_descriptors_left_costs_next_to_nothing) {
+        struct scene scene;
+        int strangers[100];
+        scene_open(&scene);
+        scene.fd_limit = 64;
+        scene_start(&scene, "--size", "1M", "--workers", "1", NULL);
+        for (size_t each = 0; each < 100; each++)
+                strangers[each] = raw_connect(&scene);
+        scene_await_line(&scene, "cannot accept connections now");
+        double cpu = scene_daemon_cpu(&scene);
+        poll(NULL, 0, 4000);
+        double spent = scene_daemon_cpu(&scene) - cpu;
+        if (!E2E_SANITIZED)
+                cr_expect_leq(spent, 0.04, "%f s of processor in 4 s", spent);
+        for (size_t each = 0; each < 100; each++)
+                close(strangers[each]);
+        struct buddyclient *late = client_new(&scene);
+        buddyclient_destroy(late);
         scene_close(&scene);
 }
