@@ -92,6 +92,8 @@ int channel_call(struct channel *channel, struct request *request, struct call *
         call_begin(call, request);
         pthread_mutex_lock(&channel->lock);
         channel_link(&channel->pending, call);
+        if (channel->attended++ == 0)
+                roles_watch(channel);
         while (!call->done) {
                 if (channel->state == CHANNEL_OPEN && call->sent) {
                         await_step(channel, call);
@@ -106,6 +108,8 @@ int channel_call(struct channel *channel, struct request *request, struct call *
         }
         channel_return_owed(channel, deadline_after(OWED_SEND_MS));
         roles_hand_on(channel);
+        if (--channel->attended == 0)
+                roles_watch(channel);
         if (channel->state == CHANNEL_LOST)
                 channel_hurry(channel);
         pthread_mutex_unlock(&channel->lock);

@@ -109,6 +109,7 @@ struct channel {
         /* Of calls that nobody waits for. */
         struct call_list queued;   /* not sent yet */
         size_t submitted;          /* of them, without a result */
+        size_t attended;           /* calls that somebody waits for: he reads for all */
         size_t reply_bytes;        /* that the daemon may have to send for them */
         struct call_list finished; /* with their results */
         bool turning;              /* a turn is being taken, and sees to what comes meanwhile */

@@ -12,8 +12,8 @@
 
 struct events {
         int epoll_fd, timer_fd;
-        int socket_fd;  /* in the set; -1: none */
-        bool want_room; /* of the socket */
+        int socket_fd;   /* in the set; -1: none */
+        unsigned wanted; /* of the socket */
         bool raised;
         int64_t armed_at;
 };
@@ -73,22 +73,30 @@ void events_unwatch(struct events *events) {
         events->socket_fd = -1;
 }
 
-static bool watch(struct events *events, int socket_fd, bool want_room) {
-        if (events->socket_fd >= 0 && events->socket_fd != socket_fd)
+static bool watch(struct events *events, int socket_fd, unsigned wanted) {
+        if (wanted == EVENTS_NONE || (events->socket_fd >= 0 && events->socket_fd != socket_fd))
                 events_unwatch(events);
-        if (socket_fd < 0 || (events->socket_fd == socket_fd && events->want_room == want_room))
+        if (wanted == EVENTS_NONE || (events->socket_fd == socket_fd && events->wanted == wanted))
                 return true;
-        struct epoll_event event = {.events = want_room ? EPOLLIN | EPOLLOUT : EPOLLIN};
+        struct epoll_event event = {
+                .events = (wanted & EVENTS_BYTES ? EPOLLIN : 0u) |
+                          (wanted & EVENTS_ROOM ? EPOLLOUT : 0u),
+        };
         int operation = events->socket_fd < 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
         if (epoll_ctl(events->epoll_fd, operation, socket_fd, &event) != 0)
                 return false;
         events->socket_fd = socket_fd;
-        events->want_room = want_room;
+        events->wanted = wanted;
         return true;
 }
 
-void events_settle(struct events *events, int socket_fd, bool want_room, int64_t at) {
-        if (!watch(events, socket_fd, want_room)) {
+void events_watch(struct events *events, int socket_fd, unsigned wanted) {
+        if (events && !watch(events, socket_fd, wanted))
+                events_raise(events);
+}
+
+void events_settle(struct events *events, int socket_fd, unsigned wanted, int64_t at) {
+        if (!watch(events, socket_fd, wanted)) {
                 int64_t soon = deadline_after(LOOK_AGAIN_MS);
                 at = at < soon ? at : soon;
         }

@@ -18,8 +18,14 @@ int events_fd(const struct events *events);
 /* Makes it readable. */
 void events_raise(struct events *events);
 
-/* What is watched from now on: this socket (-1: none), also for room if want_room, and this point in time; what was raised is done. */
-void events_settle(struct events *events, int socket_fd, bool want_room, int64_t at);
+/* What of a socket is watched. */
+enum { EVENTS_NONE = 0, EVENTS_BYTES = 1, EVENTS_ROOM = 2 };
+
+/* What is watched from now on: this of a socket, and this point in time; what was raised is done. */
+void events_settle(struct events *events, int socket_fd, unsigned wanted, int64_t at);
+
+/* The socket alone; one that cannot be watched is raised. */
+void events_watch(struct events *events, int socket_fd, unsigned wanted);
 
 /* Before the socket is closed, which a forked child may have as well. */
 void events_unwatch(struct events *events);

@@ -178,9 +178,9 @@ void resume_step(struct channel *channel, struct call *call) {
         channel->resuming = false;
 }
 
-int64_t resume_turn(struct channel *channel) {
+void resume_turn(struct channel *channel) {
         if (channel->resuming || channel->sending || channel->reading)
-                return DEADLINE_NONE; /* who has the role hurries the next turn */
+                return; /* who has the role hurries the next turn */
         channel->resuming = true;
         if (!channel->drained)
                 drain(channel);
@@ -188,5 +188,4 @@ int64_t resume_turn(struct channel *channel) {
                 (channel->attempt != ATTEMPT_NONE || channel->next_try_at <= deadline_now()))
                 try_once(channel, DEADLINE_PASSED);
         channel->resuming = false;
-        return channel->attempt == ATTEMPT_NONE ? channel->next_try_at : DEADLINE_NONE;
 }

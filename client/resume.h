@@ -8,8 +8,8 @@
  * is held at entry and exit, but not between. */
 void resume_step(struct channel *channel, struct call *call);
 
-/* The same for all calls that nobody waits for, without waiting for anything; when to look again. */
-int64_t resume_turn(struct channel *channel);
+/* The same for all calls that nobody waits for, without waiting for anything. */
+void resume_turn(struct channel *channel);
 
 /* When a call gives up waiting for the connection. */
 int64_t resume_give_up_at(const struct channel *channel, const struct call *call);

@@ -5,6 +5,7 @@
 #include <poll.h>
 
 #include "deadline.h"
+#include "events.h"
 
 /* Who reads may have left meanwhile. */
 #define LOOK_AGAIN_MS 100
@@ -100,6 +101,20 @@ void roles_flush(struct channel *channel) {
         pthread_mutex_lock(&channel->lock);
         if (rc == -ENOTCONN)
                 channel_lose(channel, "the connection to the daemon is lost");
+}
+
+unsigned roles_wanted(const struct channel *channel) {
+        if (channel->state == CHANNEL_LOST && channel->attempt != ATTEMPT_NONE)
+                return channel->resuming ? EVENTS_NONE : EVENTS_BYTES;
+        bool comes = channel->submitted > 0 || channel->late.call_count > 0;
+        if (channel->state != CHANNEL_OPEN || channel->attended > 0 || !(comes || channel->blocked))
+                return EVENTS_NONE;
+        return (comes ? EVENTS_BYTES : 0u) | (channel->blocked ? EVENTS_ROOM : 0u);
+}
+
+void roles_watch(struct channel *channel) {
+        if (channel->events)
+                events_watch(channel->events, channel->stream.fd, roles_wanted(channel));
 }
 
 int roles_read(struct channel *channel, int64_t deadline) {

@@ -21,6 +21,11 @@ void roles_flush(struct channel *channel);
 /* Reads once for everybody. */
 int roles_read(struct channel *channel, int64_t deadline);
 
+/* What a turn needs to know of the socket (events.h): nothing while nothing is to come, or somebody waits and so reads. And having it
+ * watched for that, outside of turns. */
+unsigned roles_wanted(const struct channel *channel);
+void roles_watch(struct channel *channel);
+
 /* Sleeps until the call is woken, or the point in time. -ETIMEDOUT. */
 int roles_sleep(struct channel *channel, struct call *call, int64_t until);
 

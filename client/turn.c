@@ -140,16 +140,13 @@ static void give_up(struct channel *channel) {
 /* ---- Turns ---- */
 
 static void take_turn(struct channel *channel) {
-        int64_t next_try_at = DEADLINE_NONE;
         for (int reads = 0;
                 reads < READS_MAX && channel->state == CHANNEL_OPEN && !channel->reading; reads++)
                 if (roles_read(channel, DEADLINE_PASSED) < 0)
                         break;
         if (channel->state == CHANNEL_LOST && channel->submitted > 0)
-                next_try_at = resume_turn(channel);
+                resume_turn(channel);
         give_up(channel);
-        if (channel->state == CHANNEL_LOST && next_try_at < channel->due)
-                channel->due = next_try_at;
         send_queued(channel);
         channel_return_owed(channel, DEADLINE_PASSED);
         roles_hand_on(channel);
@@ -186,15 +183,14 @@ void channel_end_all(struct channel *channel, struct call_list *out) {
 static void settle(struct channel *channel) {
         if (!channel->events)
                 return;
-        /* Whose descriptor it is while somebody resumes is not ours to say; he hurries the next turn. */
-        bool watched = channel->state == CHANNEL_OPEN ||
-                       (channel->state == CHANNEL_LOST && channel->attempt != ATTEMPT_NONE &&
-                               !channel->resuming);
-        int64_t at = channel->finished.first  ? DEADLINE_PASSED
-                     : channel->submitted > 0 ? channel->due
-                                              : DEADLINE_NONE;
-        events_settle(channel->events, watched ? channel->stream.fd : -1,
-                watched && channel->blocked, at);
+        int64_t at = channel->submitted > 0 ? channel->due : DEADLINE_NONE;
+        bool tries = channel->submitted > 0 && channel->state == CHANNEL_LOST &&
+                     channel->attempt == ATTEMPT_NONE && !channel->resuming;
+        if (channel->finished.first)
+                at = DEADLINE_PASSED;
+        else if (tries && channel->next_try_at < at)
+                at = channel->next_try_at;
+        events_settle(channel->events, channel->stream.fd, roles_wanted(channel), at);
 }
 
 int channel_turn_end(struct channel *channel) {

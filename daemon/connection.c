@@ -153,7 +153,8 @@ static int connection_poll(struct connection *connection, uint32_t events) {
 bool connection_listens(const struct connection *connection) {
         size_t waiting = output_waiting(&connection->output);
         return connection->state < CONNECTION_PARTING &&
-               (connection->must_tell ? waiting == 0 : waiting <= OUTPUT_HIGH_BYTES);
+               (connection->deaf ||
+                       (connection->must_tell ? waiting == 0 : waiting <= OUTPUT_HIGH_BYTES));
 }
 
 /* A whole frame, or one that is wrong already, was received and not run. */
@@ -227,8 +228,18 @@ bool connection_expire(struct connection *connection, uint64_t now_ms) {
 
 /* ---- Sending ---- */
 
+/* What a client sent before it closed still counts, as far as it need not be told of it: behind it may be a goodbye. */
+static void connection_turn_deaf(struct connection *connection) {
+        connection->deaf = connection->dead = true;
+        output_deinit(&connection->output);
+        connection_settle(connection);
+}
+
 static void connection_sent(struct connection *connection, int error) {
-        if (error == -EPIPE || error == -ECONNRESET)
+        bool closed = error == -EPIPE || error == -ECONNRESET;
+        if (closed && connection->session && connection->state < CONNECTION_PARTING)
+                connection_turn_deaf(connection);
+        else if (closed)
                 connection_close(connection, NULL);
         else if (error)
                 connection_close(connection, strerror(-error));
@@ -238,6 +249,10 @@ static void connection_sent(struct connection *connection, int error) {
 
 static void connection_send(
         struct connection *connection, const uint8_t *bytes, size_t length, int descriptor) {
+        if (connection->deaf) {
+                connection_settle(connection);
+                return;
+        }
         if (output_waiting(&connection->output) == 0)
                 connection->output_since_ms = worker_now_ms(connection->worker);
         connection_sent(connection,

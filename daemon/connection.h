@@ -58,12 +58,13 @@ struct connection {
         struct poller_socket socket;
         char *metrics; /* owned; what is left of a text that is fetched in pages; NULL: nothing */
         size_t metrics_bytes;
-        bool more_input;    /* the last receive may have left something in the socket */
-        bool unread;        /* there is something in the socket, for its turn */
-        bool ended;         /* its end was reported, and is not again */
-        bool dead;          /* its process has ended: what it sent is run, and then it is closed */
-        size_t drained;     /* bytes of that */
-        bool plain_receive; /* no descriptor can come along with what it sends */
+        bool more_input; /* the last receive may have left something in the socket */
+        bool unread;     /* there is something in the socket, for its turn */
+        bool ended;      /* its end was reported, and is not again */
+        bool dead; /* its process has ended, or it is deaf: what it sent is run, and then it is closed */
+        bool deaf;                    /* it has closed its end: replies reach nobody */
+        size_t drained;               /* bytes of that */
+        bool plain_receive;           /* no descriptor can come along with what it sends */
         struct poller_socket process; /* of the pidfd */
 };
 

@@ -56,8 +56,8 @@ static size_t connection_run_one(
 /* A reply that is in the socket is the client's, also if we are killed now. */
 static void connection_tell(struct connection *connection) {
         connection_flush(connection->worker);
-        connection->must_tell =
-                connection->state != CONNECTION_CLOSED && output_waiting(&connection->output) > 0;
+        connection->must_tell = connection->state != CONNECTION_CLOSED &&
+                                (connection->deaf || output_waiting(&connection->output) > 0);
 }
 
 /* Runs what is in the worker's buffer until the turn is over, and keeps the rest. */
@@ -66,7 +66,7 @@ static void connection_run(struct connection *connection, size_t length) {
         uint64_t began_ns = worker->poller.now_ns, now_ns = began_ns;
         size_t used = 0;
         connection->received_ns = began_ns;
-        connection->must_tell &= output_waiting(&connection->output) > 0;
+        connection->must_tell &= connection->deaf || output_waiting(&connection->output) > 0;
         uint64_t turn_ns = turns_contended(&worker->turns) ? WORKER_SHARED_TURN_NS : WORKER_TURN_NS;
         while (used < length && now_ns - began_ns < turn_ns && connection_listens(connection)) {
                 size_t took = connection_run_one(

@@ -155,6 +155,9 @@ uint64_t dispatch_run(struct connection *connection, const uint8_t *message, siz
                 connection_reject(connection, "it sent what is no request");
                 return worker_clock_ns();
         }
+        /* It comes back for what must be told, and asks for the rest again; unless it does not mean to. */
+        if (connection->deaf && connection->must_tell && request.kind != REQUEST_GOODBYE)
+                return worker_clock_ns();
         struct call call;
         call.worker = worker;
         call.connection = connection;
