@@ -175,8 +175,11 @@ int hello_receive(struct stream *stream, int64_t deadline, struct stream_descrip
 int hello_send(struct stream *stream, const struct request_hello *hello, int64_t deadline,
         char detail[HELLO_DETAIL_BYTES]) {
         int rc = send_hello(stream, hello, deadline);
-        /* Who closed at once may have said why: it is what is received then. */
-        return rc < 0 && rc != -ENOTCONN ? explain(rc, detail) : 0;
+        if (rc != -ENOTCONN)
+                return rc < 0 ? explain(rc, detail) : 0;
+        /* Who closed at once may have said why: that is received then, and nothing is waited for. */
+        stream_shutdown(stream);
+        return 0;
 }
 
 int hello_exchange(struct stream *stream, const struct request_hello *hello, int64_t deadline,
