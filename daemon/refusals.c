@@ -6,11 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-int refusals_init(struct refusals *refusals) {
-        *refusals = (struct refusals){0};
-        return -pthread_mutex_init(&refusals->lock, NULL);
-}
-
 void refusals_deinit(struct refusals *refusals) {
         pthread_mutex_destroy(&refusals->lock);
         free(refusals->rows);
@@ -39,6 +34,18 @@ static int refusals_reserve_locked(struct refusals *refusals) {
         refusals->rows = rows;
         refusals->capacity = capacity;
         return 0;
+}
+
+/* With room for the first rows, so that a refusal takes no memory that is not given back. */
+int refusals_init(struct refusals *refusals) {
+        *refusals = (struct refusals){0};
+        int error = -pthread_mutex_init(&refusals->lock, NULL);
+        if (error)
+                return error;
+        error = refusals_reserve_locked(refusals);
+        if (error)
+                pthread_mutex_destroy(&refusals->lock);
+        return error;
 }
 
 static uint64_t wall_clock_ms(void) {
