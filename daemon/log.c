@@ -76,7 +76,8 @@ void log_set_level(int priority) {
         atomic_store_explicit(&log_level, priority, memory_order_relaxed);
 }
 
-static void log_format(struct journal_entry entry, const char *format, va_list arguments) {
+__attribute__((format(printf, 2, 0))) static void log_format(
+        struct journal_entry entry, const char *format, va_list arguments) {
         if (entry.priority > atomic_load_explicit(&log_level, memory_order_relaxed))
                 return;
         int saved_errno = errno;

@@ -97,6 +97,7 @@ static enum exit_status print_map(const struct map_wanted *wanted, struct map_pi
                 map_view_json(stdout, picture);
         else
                 map_view_text(stdout, picture, &layout);
+        picture->legend = NULL;
         legend_deinit(&legend);
         return status;
 }

@@ -27,7 +27,7 @@ static void object_close(struct object *object) {
 
 /* -ENOENT; -EPERM: not an object that a daemon of this user would use. */
 static int object_open(uint32_t uid, const char *pool, const char *kind, struct object *out) {
-        struct object object;
+        struct object object = {.fd = -1};
         ledger_object_name(uid, pool, kind, object.name);
         object.fd = shm_open(object.name, O_RDONLY, 0);
         if (object.fd < 0)
@@ -53,7 +53,7 @@ static bool object_is_served(const struct object *object) {
 
 /* A daemon that serves a pool of this name from memfds has its lock on an object of its own. */
 static bool memfd_is_served(uint32_t uid, const char *pool) {
-        struct object lock;
+        struct object lock = {.fd = -1};
         if (object_open(uid, pool, "lock", &lock) < 0)
                 return false;
         bool served = object_is_served(&lock);
@@ -86,7 +86,7 @@ static enum exit_status complain_unopened(
 }
 
 static enum exit_status ledger_object_open(uint32_t uid, const char *pool, struct object *out) {
-        struct object object;
+        struct object object = {.fd = -1};
         int error = object_open(uid, pool, "ledger", &object);
         if (error) {
                 ledger_object_name(uid, pool, "ledger", object.name);
@@ -156,7 +156,7 @@ static void geometry_fill(const struct ledger *ledger, struct offline_result *ou
 }
 
 static int segment_check(uint32_t uid, const char *pool, struct offline_result *out) {
-        struct object segment;
+        struct object segment = {.fd = -1};
         int error = object_open(uid, pool, "segment", &segment);
         if (error) {
                 ledger_object_name(uid, pool, "segment", segment.name);
@@ -211,7 +211,7 @@ static int ledger_object_check(
 }
 
 enum exit_status offline_check(uint32_t uid, const char *pool, struct offline_result *out) {
-        struct object object;
+        struct object object = {.fd = -1};
         enum exit_status status = ledger_object_open(uid, pool, &object);
         if (status != EXIT_DONE)
                 return status;

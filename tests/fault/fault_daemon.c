@@ -26,6 +26,7 @@
 #define TRIES_MAX  3000u
 #define TIMEOUT_MS 5000
 #define END_US     UINT64_C(10000000)
+#define USAGE_US   UINT64_C(2000000)
 
 struct scene {
         struct fault_stage stage;
@@ -128,6 +129,8 @@ static void begin(struct scene *scene) {
         scene->holder = client_open(scene, "holder");
         need(scene, "connect", buddyclient_connect(scene->holder));
         struct buddyclient_range range;
+        if (buddyclient_lookup(scene->holder, "no such key", &range) != -ENOENT)
+                stage_fail(&scene->stage, "a key that is not there was found");
         need(scene, "alloc", buddyclient_alloc(scene->holder, PAGE, &range));
         need(scene, "publish", buddyclient_publish(scene->holder, "key", &range));
         need(scene, "alloc_many", buddyclient_alloc_many(scene->holder, 2 * PAGE, 4, scene->many));
@@ -321,27 +324,19 @@ static struct usage usage_at_rest(struct scene *scene) {
         return now;
 }
 
-/* What the daemon uses is what it used, soon after the client has gone. */
-static void expect_usage(
-        struct scene *scene, const struct usage *before, const char *name, const char *call) {
-        uint64_t deadline = now_us() + END_US;
-        struct usage now;
-        do {
-                now = usage_of(scene->stage.daemon, scene->faults);
-                if (now_us() > deadline)
-                        stage_fail(&scene->stage,
-                                "%s, %s failed: the daemon has %d descriptors, %ld allocations, "
-                                "%ld bytes mapped more than before",
-                                name, call ? call : "nothing",
-                                now.descriptors - before->descriptors,
-                                (long)(now.blocks - before->blocks),
-                                (long)(now.mapped - before->mapped));
-        } while (!usage_equal(before, &now));
+/* Whether the daemon uses what it used, soon after the client has gone. */
+static bool usage_returns(struct scene *scene, struct usage *now) {
+        uint64_t deadline = now_us() + USAGE_US;
+        do
+                *now = usage_of(scene->stage.daemon, scene->faults);
+        while (!usage_equal(&scene->usual, now) && now_us() < deadline);
+        return usage_equal(&scene->usual, now);
 }
 
 static const struct request_part *part;
 
-static bool try_request(struct scene *scene, uint64_t at, unsigned *refusals) {
+/* The name of the call that failed, or NULL. */
+static const char *request_once(struct scene *scene, uint64_t at, unsigned *refusals) {
         scene->stage.cache_bytes = part->caching ? 1 << 20 : 0;
         scene->client = client_open(scene, "client");
         if (part->connected)
@@ -358,10 +353,29 @@ static bool try_request(struct scene *scene, uint64_t at, unsigned *refusals) {
                 stage_fail(&scene->stage, "%s: %d", part->name, result);
         *refusals += result != 0;
         stage_check(&scene->stage);
+        return call;
+}
+
+/* Something that is kept from the first time on, such as a line of statistics for a failure that never was before, is no loss:
+ * the same failure must not take more the second time. */
+static bool try_request(struct scene *scene, uint64_t at, unsigned *refusals) {
+        struct usage now;
+        unsigned again = 0;
+        const char *call = request_once(scene, at, refusals);
+        if (at > 0 && !usage_returns(scene, &now)) {
+                scene->usual = usage_at_rest(scene);
+                request_once(scene, at, &again);
+                if (!usage_returns(scene, &now))
+                        stage_fail(&scene->stage,
+                                "%s, %s failed: the daemon has %d descriptors, %ld allocations, "
+                                "%ld bytes mapped more than before",
+                                part->name, call ? call : "nothing",
+                                now.descriptors - scene->usual.descriptors,
+                                (long)(now.blocks - scene->usual.blocks),
+                                (long)(now.mapped - scene->usual.mapped));
+        }
         if (at == 0)
                 scene->usual = usage_at_rest(scene);
-        else
-                expect_usage(scene, &scene->usual, part->name, call);
         return call != NULL;
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -143,8 +144,10 @@ static void become(const struct fault_stage *stage, const char *const *arguments
 
 void stage_start(struct fault_stage *stage, bool keep) {
         const char *arguments[] = {stage->buddyd, "--socket", stage->socket, "--pool", stage->pool,
-                "--size", stage->size, "--commit", stage->lazy ? "lazy" : "eager",
-                keep ? "--keep" : NULL, NULL};
+                "--size", stage->size, "--commit", stage->lazy ? "lazy" : "eager", "--socket-mode",
+                stage->open ? "0666" : "0600", keep ? "--keep" : NULL, NULL};
+        if (stage->open && chmod(stage->folder, 0711) < 0)
+                stage_fail(stage, "%s: %s", stage->folder, strerror(errno));
         for (char drain[512]; recv(stage->notify_fd, drain, sizeof drain, 0) >= 0;)
                 ;
         stage->ready = false;

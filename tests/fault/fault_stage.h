@@ -18,6 +18,7 @@ struct fault_stage {
         pid_t daemon;         /* 0: none runs */
         bool ready;           /* it has said so */
         bool lazy;            /* the pool is to be reserved as it is used */
+        bool open;            /* to all users */
 };
 
 void stage_open(struct fault_stage *stage, const char *buddyd, const char *buddyctl, uint64_t size);

@@ -12,6 +12,9 @@ struct usage {
         int64_t blocks, mapped;
 };
 
+/* Open descriptors alone; of this process without the one that looks. */
+int usage_descriptors(pid_t process);
+
 /* This process's. */
 struct usage usage_here(void);
 

@@ -57,6 +57,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
         int file = memory_file("config"), log = memory_file("log");
         fuzz_require(write(file, bytes, length) == (ssize_t)length);
         snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+        if (length < 2) /* files that cannot be opened, or read */
+                strcpy(path, length == 0 ? "/nowhere/at/all" : "/proc/self/fd");
         setenv("BUDDYD_SOCKET", "/tmp/fuzz.sock", 1);
         enum settings_outcome outcome = load(path, log, &settings);
         size_t lines = count_lines(log);

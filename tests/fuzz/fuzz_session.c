@@ -238,11 +238,33 @@ static int some_cache(const struct actor *actor, struct tape *tape) {
         return fd;
 }
 
+/* A request that operates on the pool would outlive the input: the next one meets a pool that drains, has grown, or has lost its
+ * keeper. */
+static bool operates(enum request_kind kind) {
+        return kind == REQUEST_KICK || kind == REQUEST_DRAIN || kind == REQUEST_GROW ||
+               kind == REQUEST_QUOTA;
+}
+
+static bool piece_operates(const uint8_t *bytes, size_t length) {
+        static struct arena arena;
+        struct request request;
+        if (!arena.bytes)
+                fuzz_require(arena_init(&arena, MESSAGE_ARENA_REQUEST) == 0);
+        for (size_t skip = 0; skip <= FRAME_HEADER_BYTES; skip += FRAME_HEADER_BYTES) {
+                arena_reset(&arena);
+                if (length > skip &&
+                        request_decode(&arena, bytes + skip, length - skip, &request) == 0 &&
+                        operates(request.kind))
+                        return true;
+        }
+        return false;
+}
+
 static void send_piece(struct actor *actor, struct tape *tape, bool framed) {
         uint8_t frame[FRAME_HEADER_BYTES + PIECE_MAX];
         size_t length;
         const uint8_t *piece = tape_piece(tape, tape_byte(tape), &length);
-        if (length == 0)
+        if (length == 0 || piece_operates(piece, length))
                 return;
         memcpy(frame + FRAME_HEADER_BYTES, piece, length);
         frame_header(frame, length);
@@ -286,7 +308,8 @@ static void step(struct tape *tape) {
         }
         default:
                 request = some_request(tape);
-                actor_send(actor, &request, -1);
+                if (!operates(request.kind))
+                        actor_send(actor, &request, -1);
         }
 }
 

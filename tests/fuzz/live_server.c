@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "daemon/log.h"
+#include "daemon/quota.h"
 #include "daemon/server.h"
 #include "daemon/worker.h"
 #include "fuzz.h"
@@ -39,6 +40,7 @@ static void *serve(void *context) {
                 .stores = &store,
                 .store_count = 1,
                 .listen_fd = listen_fd,
+                .metrics_fd = -1,
                 .started_ns = worker_clock_ns(),
                 .ready = on_ready,
         };
@@ -72,6 +74,8 @@ void live_server_start(void) {
         log_set_level(LOG_CRIT);
         unsetenv("NOTIFY_SOCKET");
         unsetenv("WATCHDOG_USEC");
+        quota_defaults(settings.limits);
+        quota_defaults(pool_settings.limits);
         open_store();
         open_listener();
         fuzz_require(sem_init(&ready, 0, 0) == 0);
