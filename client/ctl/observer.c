@@ -122,13 +122,13 @@ int observer_call(struct observer *observer, struct request *request, struct rep
         ptrdiff_t length = request_encode(request, frame, sizeof(frame));
         if (length < 0)
                 return (int)length;
-        int error = observer_send(observer, frame, (size_t)length);
+        int sent = observer_send(observer, frame, (size_t)length);
         struct reply reply;
-        if (error == 0)
-                error = observer_receive(observer, &reply);
+        int error = sent == 0 || sent == -ECONNRESET ? observer_receive(observer, &reply) : sent;
         if (error != 0)
                 return error;
-        if (reply.id != request->id)
+        /* With id 0 the daemon says why it closes the connection, before it has read anything. */
+        if (reply.id != request->id && !(reply.id == 0 && reply.kind == REPLY_REFUSED))
                 return -EPROTO;
         *out = reply;
         return 0;

@@ -112,6 +112,22 @@ Test(ctl_observer, receives_replies_that_come_together) {
         stage_close(&stage);
 }
 
+/* A daemon that takes no more connections says so before it reads anything, and has closed before it is asked. */
+Test(ctl_observer, hears_why_the_connection_was_closed_at_once) {
+        struct stage stage;
+        struct reply reply = {.id = 77};
+        stage_open(&stage);
+        peer_says(&stage, &(struct reply){.kind = REPLY_REFUSED,
+                                  .refused = {.status = STATUS_QUOTA, .detail = "too many"}});
+        close(stage.peer);
+        stage.peer = -1;
+        cr_assert_eq(ping(&stage, &reply), 0);
+        cr_expect_eq(reply.kind, REPLY_REFUSED);
+        cr_expect_str_eq(reply.refused.detail, "too many");
+        cr_expect_eq(ping(&stage, &reply), -ECONNRESET);
+        stage_close(&stage);
+}
+
 Test(ctl_observer, a_reply_to_another_request_is_no_reply) {
         struct stage stage;
         struct reply reply = {.id = 77};
