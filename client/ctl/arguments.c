@@ -69,6 +69,9 @@ static enum exit_status option_take(
         if (!value || value[0] == '\0')
                 return complain(EXIT_USAGE, "--%s needs %s; see buddyctl --help", options[id].name,
                         options[id].placeholder);
+        if (id == OPTION_SET && out->values[id])
+                return complain(EXIT_USAGE, "--%s is given twice; set one limit at a time",
+                        options[id].name);
         out->values[id] = value;
         if (id != OPTION_MAX_UNUSABLE)
                 return EXIT_DONE;

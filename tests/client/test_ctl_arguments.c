@@ -97,6 +97,14 @@ Test(ctl_arguments, an_argument_that_may_be_left_out_follows_an_equals_sign) {
         cr_expect_eq(arguments_parse(3, empty, &got), EXIT_USAGE);
 }
 
+Test(ctl_arguments, a_limit_is_set_one_at_a_time) {
+        static char *const twice[] = {
+                "buddyctl", "quota", "--set", "user-keys=1", "--set=user-holds=2"};
+        struct invocation got;
+        cr_expect_eq(arguments_parse(4, twice, &got), EXIT_DONE);
+        cr_expect_eq(arguments_parse(5, twice, &got), EXIT_USAGE, "the first is not lost silently");
+}
+
 static unsigned help_lines(const struct command *command) {
         char *text = NULL;
         size_t size = 0;
