@@ -65,6 +65,9 @@ bool call_may_operate(const struct call *call, const struct served_pool *served)
 /* Refuses, unless the peer is root, the daemon's user, or in the pool's admin group. */
 enum status call_admit_operator(struct call *call);
 
+/* The same for what all pools share: the peer may operate each of them. */
+enum status call_admit_operator_of_all(struct call *call);
+
 /* Stops all other workers between two turns, and lets them go on. */
 void call_stop_others(struct call *call);
 void call_let_others_go_on(struct call *call);

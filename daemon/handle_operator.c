@@ -12,17 +12,34 @@
 #include "serving.h"
 
 static void operator_explain(
-        const struct call *call, uint64_t group, char *text, size_t text_bytes) {
+        struct call *call, const struct served_pool *served, const char *where) {
         uint32_t uid = call->connection->peer.uid;
+        uint64_t group = atomic_load(&served->admin_group);
         if (group == ADMIN_GROUP_NONE)
-                snprintf(text, text_bytes,
-                        "only root and the daemon's user (uid %u) may do this, not uid %" PRIu32,
-                        getuid(), uid);
+                snprintf(call->detail, sizeof(call->detail),
+                        "only root and the daemon's user (uid %u) may do this%s, not uid %" PRIu32,
+                        getuid(), where, uid);
         else
-                snprintf(text, text_bytes,
+                snprintf(call->detail, sizeof(call->detail),
                         "only root, the daemon's user (uid %u) and members of group %" PRIu64
-                        " may do this, not uid %" PRIu32,
-                        getuid(), group, uid);
+                        " may do this%s, not uid %" PRIu32,
+                        getuid(), group, where, uid);
+}
+
+static enum status operator_deny(
+        struct call *call, const struct served_pool *served, const char *where) {
+        const struct peer *peer = &call->connection->peer;
+        const struct log_subject about = {
+                .pool = served->store->settings.name,
+                .has_process = true,
+                .pid = peer->pid,
+                .uid = peer->uid,
+        };
+        operator_explain(call, served, where);
+        ration_event(LOG_EVENT_REFUSED, &about, "%s of pool '%s' refused to pid %" PRIu32 ": %s",
+                dispatch_find(call->request->kind)->name, served->store->settings.name, peer->pid,
+                call->detail);
+        return STATUS_DENIED;
 }
 
 bool call_may_operate(const struct call *call, const struct served_pool *served) {
@@ -34,21 +51,16 @@ bool call_may_operate(const struct call *call, const struct served_pool *served)
 }
 
 enum status call_admit_operator(struct call *call) {
-        uint64_t group = atomic_load(&call->served->admin_group);
-        if (call_may_operate(call, call->served))
-                return STATUS_OK;
-        operator_explain(call, group, call->detail, sizeof(call->detail));
-        const struct peer *peer = &call->connection->peer;
-        const struct log_subject about = {
-                .pool = call->served->store->settings.name,
-                .has_process = true,
-                .pid = peer->pid,
-                .uid = peer->uid,
-        };
-        ration_event(LOG_EVENT_REFUSED, &about, "%s of pool '%s' refused to pid %" PRIu32 ": %s",
-                dispatch_find(call->request->kind)->name, call->served->store->settings.name,
-                call->connection->peer.pid, call->detail);
-        return STATUS_DENIED;
+        return call_may_operate(call, call->served) ? STATUS_OK
+                                                    : operator_deny(call, call->served, "");
+}
+
+enum status call_admit_operator_of_all(struct call *call) {
+        const struct serving *serving = call->worker->serving;
+        for (size_t i = 0; i < serving->pool_count; i++)
+                if (!call_may_operate(call, &serving->pools[i]))
+                        return operator_deny(call, &serving->pools[i], " to all pools");
+        return STATUS_OK;
 }
 
 void call_stop_others(struct call *call) {

@@ -8,27 +8,36 @@
 #include "quota.h"
 #include "serving.h"
 
+static void quota_tell_changed(const struct call *call, enum quota quota) {
+        const struct peer *peer = &call->connection->peer;
+        const char *pool = call->served->store->settings.name;
+        bool all = quota_is_of_daemon(quota);
+        log_event(LOG_EVENT_LIMIT_CHANGED,
+                &(struct log_subject){
+                        .pool = pool, .has_process = true, .pid = peer->pid, .uid = peer->uid},
+                "%s%s%s: %s is %s now, set by pid %" PRIu32 " (uid %" PRIu32 ")",
+                all ? "all pools" : "pool '", all ? "" : pool, all ? "" : "'", quota_name(quota),
+                quota_value_text(quota, call->request->quota.value).text, peer->pid, peer->uid);
+}
+
 static enum status quota_change(struct call *call) {
         const struct request_quota *request = &call->request->quota;
-        const struct peer *peer = &call->connection->peer;
         if (request->limit >= QUOTA_END)
                 return call_refuse(call, STATUS_INVALID,
                         "no limit has the number %" PRIu32 ": there are 1 to %d", request->limit,
                         QUOTA_END - 1);
         enum quota quota = (enum quota)request->limit;
         if (!quota_value_is_possible(quota, request->value))
-                return call_refuse(
-                        call, STATUS_INVALID, "this limit can be a figure or none, not a share");
-        enum status status = call_admit_operator(call);
+                return call_refuse(call, STATUS_INVALID, "%s cannot be %s; give %s",
+                        quota_name(quota), quota_value_text(quota, request->value).text,
+                        request->value == 0 ? "1 or more, or nobody could connect to change it"
+                                            : "a figure or none");
+        enum status status = quota_is_of_daemon(quota) ? call_admit_operator_of_all(call)
+                                                       : call_admit_operator(call);
         if (status != STATUS_OK)
                 return status;
         quota_set(call->worker->serving, call->served, quota, request->value);
-        log_event(LOG_EVENT_LIMIT_CHANGED,
-                &(struct log_subject){.pool = call->served->store->settings.name},
-                "pool '%s': limit %" PRIu32 " set to %" PRIu64 " by pid %" PRIu32 " (uid %" PRIu32
-                ")",
-                call->served->store->settings.name, request->limit, request->value, peer->pid,
-                peer->uid);
+        quota_tell_changed(call, quota);
         return STATUS_OK;
 }
 

@@ -6,19 +6,27 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "bytes.h"
 #include "connection.h"
 #include "handle.h"
 #include "serving.h"
 #include "session.h"
 
-static const char *quota_name(enum quota quota) {
+const char *quota_name(enum quota quota) {
         static const char *const names[QUOTA_END] = {
 #define X(name, text, number, of_daemon) [QUOTA_##name] = text,
                 QUOTA_LIST(X)
 #undef X
         };
         return names[quota];
+}
+
+bool quota_is_of_daemon(enum quota quota) {
+        static const bool those[QUOTA_END] = {
+#define X(name, text, number, of_daemon) [QUOTA_##name] = of_daemon,
+                QUOTA_LIST(X)
+#undef X
+        };
+        return those[quota];
 }
 
 void quota_defaults(uint64_t limits[static QUOTA_END]) {
@@ -33,7 +41,20 @@ bool quota_is_bytes(enum quota quota) {
 }
 
 bool quota_value_is_possible(enum quota quota, uint64_t value) {
+        if (quota == QUOTA_USER_CONNECTIONS && value == 0)
+                return false;
         return value != QUOTA_SHARE || (quota >= QUOTA_USER_BYTES && quota != QUOTA_USER_RANGES);
+}
+
+struct bytes_text quota_value_text(enum quota quota, uint64_t value) {
+        struct bytes_text text;
+        if (value < QUOTA_SHARE && quota_is_bytes(quota))
+                return bytes_exact(value);
+        if (value < QUOTA_SHARE)
+                snprintf(text.text, sizeof(text.text), "%" PRIu64, value);
+        else
+                snprintf(text.text, sizeof(text.text), value == QUOTA_SHARE ? "share" : "none");
+        return text;
 }
 
 /* ---- In force ---- */

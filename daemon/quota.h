@@ -1,6 +1,7 @@
 /* The limits of a served pool: from the config to the core and to those who wait, and in words for who is refused. */
 #pragma once
 
+#include "bytes.h"
 #include "core/account.h"
 #include "dispatch.h"
 #include "proto/quota.h"
@@ -12,8 +13,18 @@ struct settings;
 /* Those that no config names. */
 void quota_defaults(uint64_t limits[static QUOTA_END]);
 
-/* A value that this limit can have: a figure, QUOTA_NONE or, where it counts what others lack, QUOTA_SHARE. */
+/* A value that this limit can have: a figure, QUOTA_NONE or, where it counts what others lack, QUOTA_SHARE. No connections at all
+ * is none: nobody could come and change it. */
 bool quota_value_is_possible(enum quota quota, uint64_t value);
+
+/* As the config names it. */
+const char *quota_name(enum quota quota);
+
+/* The whole daemon's, and not a pool's. */
+bool quota_is_of_daemon(enum quota quota);
+
+/* The value as the config takes it. */
+struct bytes_text quota_value_text(enum quota quota, uint64_t value);
 
 /* Bytes, or a count. */
 bool quota_is_bytes(enum quota quota);

@@ -12,6 +12,7 @@
 #include "serving.h"
 
 struct reload {
+        struct serving *serving;
         const char *pool; /* NULL: the daemon's own section */
         unsigned applied, pending;
 };
@@ -76,6 +77,23 @@ static void reload_tell_pending(
         reload->pending++;
 }
 
+/* ---- Limits ---- */
+
+/* Those that the file gives another value than it did; what was set by hand meanwhile stays otherwise. Of the daemon, or of a pool. */
+static void limits_apply(struct reload *reload, struct served_pool *served,
+        uint64_t read[static QUOTA_END], const uint64_t asked[static QUOTA_END]) {
+        for (unsigned i = QUOTA_NOTHING + 1; i < QUOTA_END; i++) {
+                enum quota quota = (enum quota)i;
+                if (quota_is_of_daemon(quota) != !reload->pool || read[i] == asked[i])
+                        continue;
+                reload_tell_applied(reload, quota_name(quota),
+                        quota_value_text(quota, quota_get(reload->serving, served, quota)).text,
+                        quota_value_text(quota, asked[i]).text);
+                quota_set(reload->serving, served, quota, asked[i]);
+                read[i] = asked[i];
+        }
+}
+
 /* ---- Pools ---- */
 
 static const char *yes_no(bool value) {
@@ -93,11 +111,7 @@ static void pool_apply(
         reload_tell_applied(reload, "grace", value_number(now->grace_seconds).text,
                 value_number(asked->grace_seconds).text);
         reload_tell_applied(reload, "keep", yes_no(now->keep), yes_no(asked->keep));
-        if (memcmp(now->limits, asked->limits, sizeof(now->limits)) != 0) {
-                reload_tell_applied(reload, "quotas", "as they were", "as the file says");
-                quota_apply(served, asked->limits);
-        }
-        memcpy(now->limits, asked->limits, sizeof(now->limits));
+        limits_apply(reload, served, now->limits, asked->limits);
         now->admin_group_set = asked->admin_group_set;
         now->admin_group = asked->admin_group;
         now->trim_after_seconds = asked->trim_after_seconds;
@@ -178,7 +192,8 @@ static void daemon_tell_pending(
 }
 
 void reload_apply(struct serving *serving, const struct settings *asked) {
-        struct reload reload = {0};
+        struct reload reload = {.serving = serving};
+        limits_apply(&reload, NULL, serving->limits_read, asked->limits);
         daemon_tell_pending(&reload, serving->settings, asked);
         pools_reload(&reload, serving, asked);
         if (reload.applied + reload.pending == 0)

@@ -5,6 +5,6 @@
 
 struct serving;
 
-/* Compares what is asked for now with what is served, applies admin-group, trim-after, grace and keep, and logs each difference. On the
+/* Compares what is asked for now with what is served, applies admin-group, trim-after, grace, keep and limits, and logs each difference. On the
  * main thread. */
 void reload_apply(struct serving *serving, const struct settings *asked);

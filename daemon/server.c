@@ -271,6 +271,7 @@ int server_run(const struct settings *settings, const struct server_start *start
                 .start = start,
                 .started_ns = start->started_ns,
                 .started_wall_ms = wall_clock_at_ms(start->started_ns)};
+        memcpy(serving.limits_read, settings->limits, sizeof(serving.limits_read));
         serving_raise_limit();
         loop_memory_set_aside();
         int error = serving_probe_pipe();

@@ -29,6 +29,8 @@ struct serving {
         unsigned worker_count;
         struct barrier barrier;
         struct users users;
+        uint64_t limits_read
+                [QUOTA_END]; /* the whole daemon's, as the config said last; the main thread's */
         uint64_t started_ns;
         uint64_t started_wall_ms; /* the same instant by the wall clock, which may be set later */
 

@@ -8,8 +8,12 @@
 #include "quota.h"
 
 static bool figure_parse(enum quota quota, const char *value, uint64_t *out, char *fault) {
-        if (settings_parse_bytes(value, out) == 0 && *out < QUOTA_SHARE)
-                return true;
+        if (settings_parse_bytes(value, out) == 0 && *out < QUOTA_SHARE) {
+                if (quota_value_is_possible(quota, *out))
+                        return true;
+                return setting_refuse(
+                        fault, "'%.64s' would keep everybody out; give 1 or more", value);
+        }
         return setting_refuse(fault, "'%.64s' is no limit; give %s, none%s", value,
                 quota_is_bytes(quota) ? "bytes, as in 512M" : "a count, as in 1000",
                 quota_value_is_possible(quota, QUOTA_SHARE) ? ", or share" : "");

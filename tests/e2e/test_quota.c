@@ -1,6 +1,7 @@
 /* What clients and uids may use, what they are told when it is too much, and that nobody is charged for another. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -334,6 +335,61 @@ Test(quota, buddyctl_shows_and_sets) {
         ctl_refused(&scene, 2, "quota", "--set", "nonsense=1", NULL);
         ctl_refused(&scene, 2, "quota", "--set", "user-bytes=much", NULL);
         ctl_refused(&scene, 1, "quota", "--set", "client-bytes=share", NULL);
+        buddyclient_destroy(client);
+        scene_close(&scene);
+}
+
+/* buddyctl as a user of this group; its exit status. */
+static int set_as(const struct scene *scene, gid_t group, const char *pool, const char *setting) {
+        pid_t process = process_fork();
+        if (process == 0) {
+                if (setgroups(0, NULL) != 0 || setgid(group) != 0 || setuid(ALICE) != 0 ||
+                        !freopen("/dev/null", "w", stderr))
+                        _exit(126);
+                execl(program_buddyctl(), "buddyctl", "--socket", scene->socket, "--pool", pool,
+                        "quota", "--set", setting, NULL);
+                _exit(127);
+        }
+        return process_wait(process);
+}
+
+/* Who operates one pool does not thereby decide about the others. */
+Test(quota, limits_of_all_pools_are_for_those_who_operate_all) {
+        struct scene scene;
+        char pools[200], second[80];
+        if (geteuid() != 0)
+                cr_skip_test("needs to become other users");
+        scene_open(&scene);
+        snprintf(second, sizeof second, "%.60s-2", scene.pool);
+        snprintf(pools, sizeof pools,
+                "admin-group = 4242\n[pool %s]\nsize = 1M\nadmin-group = 4343\n", second);
+        scene_limit(&scene, "", pools);
+        cr_expect_eq(set_as(&scene, 4242, scene.pool, "user-keys=3"), 0);
+        cr_expect_eq(set_as(&scene, 4242, second, "user-keys=3"), 1);
+        cr_expect_eq(set_as(&scene, 4242, scene.pool, "user-connections=1"), 1);
+        cr_expect_eq(set_as(&scene, 4242, scene.pool, "user-buffers=1M"), 1);
+        const struct json *quota = ctl_json(&scene, "quota", "--json", NULL);
+        const struct json *limits = json_member(quota, "limits");
+        cr_expect_eq(json_member(limits, "user-keys")->integer, 3);
+        cr_expect_str_eq(json_member(limits, "user-connections")->text, "share");
+        cr_expect_str_eq(json_member(limits, "user-buffers")->text, "share");
+        cr_expect_eq(set_as(&scene, 0, scene.pool, "user-connections=1"), 1);
+        cr_expect_eq(ctl(&scene, "quota", "--set", "user-buffers=1M", NULL)->status, 0);
+        scene_await_line(&scene, "user-buffers is 1M now, set by pid ");
+        cr_expect(strstr(scene_errors(&scene), "user-keys is 3 now, set by pid "));
+        scene_close(&scene);
+}
+
+/* Not even root could come and raise it. */
+Test(quota, no_connections_at_all_is_no_limit) {
+        struct scene scene;
+        scene_open(&scene);
+        scene_limit(&scene, "", "");
+        ctl_refused(&scene, 1, "quota", "--set", "user-connections=0", NULL);
+        cr_assert_eq(ctl(&scene, "ping", NULL)->status, 0);
+        cr_assert_eq(ctl(&scene, "quota", "--set", "user-connections=1", NULL)->status, 0);
+        struct buddyclient *client = client_new(&scene);
+        ctl_refused(&scene, 1, "ping", NULL);
         buddyclient_destroy(client);
         scene_close(&scene);
 }

@@ -211,3 +211,22 @@ Test(reload, strangers_operate_nothing) {
         buddyclient_destroy(client);
         scene_close(&scene);
 }
+
+Test(reload, each_limit_that_the_file_changes_counts_at_once) {
+        struct scene scene;
+        start(&scene, "user-connections = 40", "size = 4M\nuser-keys = 5\nuser-bytes = 1M");
+        cr_assert_eq(ctl(&scene, "quota", "--set", "user-bytes=2M", NULL)->status, 0);
+        config_write(&scene, "user-connections = 50", "size = 4M\nuser-keys = 6\nuser-bytes = 1M");
+        reread(&scene, "2 changes applied, 0 need a restart");
+        const char *said = scene_errors(&scene);
+        cr_expect(strstr(said, "[buddyd]: user-connections is 50 now, was 40"), "%s", said);
+        cr_expect(strstr(said, "user-keys is 6 now, was 5"), "%s", said);
+        const struct json *limits =
+                json_member(ctl_json(&scene, "quota", "--json", NULL), "limits");
+        cr_expect_eq(json_member(limits, "user-connections")->integer, 50);
+        cr_expect_eq(json_member(limits, "user-keys")->integer, 6);
+        cr_expect_eq(json_member(limits, "user-bytes")->integer, 2 * MIB,
+                "set by hand, and the file says what it said");
+        reread(&scene, "nothing has changed");
+        scene_close(&scene);
+}
