@@ -65,8 +65,8 @@ uint64_t ledger_boot_word(const uint8_t boot_id[static 16]) {
 }
 
 static uint64_t header_digest(const struct ledger_header *header) {
-        const uint64_t figures[] = {
-                header->version, header->page_shift, header->pages_max, header->hold_count};
+        const uint64_t figures[] = {header->version, header->page_shift, header->pages_max,
+                header->pages_first, header->hold_count};
         uint64_t digest = digest_add(DIGEST_SEED, figures, sizeof figures);
         return digest_add(digest, header->pool, sizeof header->pool);
 }
@@ -110,6 +110,7 @@ void ledger_format(void *memory, const struct ledger_identity *identity, struct 
         header->version = LEDGER_VERSION;
         header->page_shift = identity->page_shift;
         header->pages_max = identity->pages_max;
+        header->pages_first = identity->pages;
         header->hold_count = out->hold_count;
         ledger_store(&header->boot, ledger_boot_word(identity->boot_id));
         snprintf(header->pool, sizeof header->pool, "%s", identity->pool);
@@ -150,8 +151,8 @@ static int header_check(const struct ledger_header *header, uint64_t memory_byte
                 return unclean(fault, fault_bytes, "header: page size 2^%u", header->page_shift);
         uint64_t pages = ledger_load(&header->pages);
         uint64_t limit = ledger_load(&header->pages_limit);
-        if (pages == 0 || pages > limit || limit > header->pages_max ||
-                header->pages_max > PAGE_NONE)
+        if (pages == 0 || pages < header->pages_first || pages > limit ||
+                limit > header->pages_max || header->pages_max > PAGE_NONE)
                 return unclean(fault, fault_bytes,
                         "header: %llu pages of at most %llu, grown to %llu",
                         (unsigned long long)pages, (unsigned long long)header->pages_max,

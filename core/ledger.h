@@ -38,7 +38,7 @@
 #include "ledger_word.h"
 
 #define LEDGER_MAGIC      UINT64_C(0x5245474445444442) /* "BDDEDGER" */
-#define LEDGER_VERSION    3u
+#define LEDGER_VERSION    4u
 #define CHUNK_ORDER       9u
 #define CHUNK_PAGES       (1u << CHUNK_ORDER)
 #define LEDGER_SESSIONS   32768u /* slot 0 is never used; slot 1 is the operator's */
@@ -82,6 +82,7 @@ struct ledger_header {
         uint32_t version;
         uint32_t page_shift;
         uint64_t pages_max;           /* size of the tables */
+        uint64_t pages_first;         /* of the pool when it was made */
         _Atomic uint64_t pages;       /* of the pool now; growing is one store */
         _Atomic uint64_t pages_limit; /* stored before it; pages is never over this */
         uint64_t hold_count;          /* capacity of the hold table */

@@ -24,9 +24,10 @@ static int geometry_check(struct store *store) {
         uint64_t page_bytes = UINT64_C(1) << header->page_shift;
         uint64_t size_bytes = ledger_load(&header->pages) * page_bytes;
         uint64_t max_bytes = header->pages_max * page_bytes;
-        /* Larger than asked for, within the same limit: an operator let it grow. */
+        /* Any size that it had, or may have had, since it was made: an operator let it grow. */
         if (page_bytes == asked->page_bytes && max_bytes == asked->max_size_bytes &&
-                size_bytes >= asked->size_bytes) {
+                asked->size_bytes <= size_bytes &&
+                asked->size_bytes >= header->pages_first * page_bytes) {
                 store->settings.size_bytes = size_bytes;
                 return 0;
         }

@@ -87,6 +87,8 @@ Test(store_refusal, of_another_geometry) {
         refused(&other, -EEXIST,
                 "exists with --size 4M --max-size 8M --page-size 4K, and --size 8M --max-size 8M "
                 "--page-size 4K is asked for");
+        other.size_bytes = 2 * MIB;
+        refused(&other, -EEXIST, "--size 2M --max-size 8M");
         other = settings;
         other.max_size_bytes = 16 * MIB;
         refused(&other, -EEXIST, "--max-size 16M");

@@ -134,6 +134,25 @@ Test(grow, restarts_keep_the_size) {
         scene_close(&scene);
 }
 
+/* Another size than it has, had, or may have had on its way is another geometry. */
+Test(grow, a_size_that_the_pool_never_had_is_refused_at_start) {
+        struct scene scene;
+        scene_open(&scene);
+        scene_start(&scene, "--size", "4M", "--max-size", "64M", NULL);
+        scene_kill(&scene);
+        scene_refused(&scene, 1, "--size", "2M", "--max-size", "64M", NULL);
+        const char *line = scene_refused(&scene, 1, "--size", "8M", "--max-size", "64M", NULL);
+        cr_assert(strstr(line, "exists with --size 4M"), "%s", line);
+        scene_start(&scene, "--size", "4M", "--max-size", "64M", NULL);
+        grow(&scene, "16M");
+        scene_kill(&scene);
+        scene_refused(&scene, 1, "--size", "2M", "--max-size", "64M", NULL);
+        scene_refused(&scene, 1, "--size", "32M", "--max-size", "64M", NULL);
+        scene_start(&scene, "--size", "8M", "--max-size", "64M", NULL);
+        cr_assert_eq(scene_figure(&scene, "size_bytes"), 16 * (int64_t)MIB);
+        scene_close(&scene);
+}
+
 Test(grow, what_cannot_be_is_refused_and_changes_nothing) {
         struct scene scene;
         scene_open(&scene);
