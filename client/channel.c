@@ -286,7 +286,34 @@ void channel_owe(struct channel *channel, const struct batch *batch) {
         pthread_mutex_unlock(&channel->lock);
 }
 
+/* What a send had no room for is tried again with the next request, or turn. */
+static void return_emptied(struct channel *channel, int64_t deadline) {
+        while (channel->emptied_orders != 0 && channel->state == CHANNEL_OPEN &&
+                !channel->sending) {
+                unsigned order = (unsigned)__builtin_ctz(channel->emptied_orders);
+                channel->emptied_orders &= ~(1u << order);
+                channel->sending = true;
+                struct request request = {.id = ++channel->last_id,
+                        .kind = REQUEST_UNCACHE,
+                        .uncache = {.order = order}};
+                bool sent;
+                if (roles_send(channel, &request, deadline, &sent) < 0 && !sent) {
+                        channel->emptied_orders |= 1u << order;
+                        return;
+                }
+        }
+}
+
+void channel_empty_orders(struct channel *channel, uint32_t orders) {
+        pthread_mutex_lock(&channel->lock);
+        channel->emptied_orders |= orders;
+        channel_return_owed(channel, DEADLINE_PASSED);
+        roles_hand_on(channel);
+        pthread_mutex_unlock(&channel->lock);
+}
+
 void channel_return_owed(struct channel *channel, int64_t deadline) {
+        return_emptied(channel, deadline);
         while (channel->late.owed && channel->state == CHANNEL_OPEN && !channel->sending) {
                 if (late_reserve(&channel->late) < 0)
                         return;

@@ -106,6 +106,7 @@ struct channel {
         uint64_t last_id;
         struct call_list pending; /* those that were sent in the order of their ids */
         struct late late;
+        uint32_t emptied_orders; /* whose slots are still to be emptied, a bit each */
         /* Of calls that nobody waits for. */
         struct call_list queued;   /* not sent yet */
         size_t submitted;          /* of them, without a result */
@@ -144,6 +145,9 @@ int channel_call(struct channel *channel, struct request *request, struct call *
 
 /* Sends a request that has no reply, if that can be done at once. */
 void channel_post(struct channel *channel, struct request *request);
+
+/* Has the daemon empty the slots of these orders (a bit each), at once or as soon as somebody who is sending is done. */
+void channel_empty_orders(struct channel *channel, uint32_t orders);
 
 /* Returns ranges later, which a call could not: the table counts them until then. */
 void channel_owe(struct channel *channel, const struct batch *batch);

@@ -131,6 +131,8 @@ int client_usable(const struct buddyclient *client) {
                         client, -ENOTCONN, "this client belongs to the parent process");
         if (!client->connected)
                 return client_refuse(client, -ENOTCONN, "not connected yet");
+        if (client->destroyed)
+                return client_refuse(client, -ENOTCONN, "the client is destroyed");
         return 0;
 }
 
@@ -174,8 +176,8 @@ void client_uncache(struct buddyclient *client, unsigned order, unsigned keep) {
 }
 
 void client_uncache_orders(struct buddyclient *client, uint32_t orders) {
-        for (; orders != 0; orders &= orders - 1)
-                client_uncache(client, (unsigned)__builtin_ctz(orders), 0);
+        if (orders != 0)
+                channel_empty_orders(&client->channel, orders);
 }
 
 int client_leave_cache(struct buddyclient *client, const struct buddyclient_range *range) {
@@ -229,6 +231,7 @@ void buddyclient_destroy(struct buddyclient *client) {
         if (client->connected) {
                 if (mine)
                         say_goodbye(client);
+                client->destroyed = true;
                 if (mine)
                         submit_end(client);
                 else

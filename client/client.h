@@ -35,6 +35,7 @@ struct buddyclient {
         struct holdings holdings;
 
         bool connected;
+        bool destroyed; /* only callbacks are still run */
         struct channel channel;
         struct mapping mapping;
         struct cache cache;

@@ -106,15 +106,22 @@ void roles_flush(struct channel *channel) {
 unsigned roles_wanted(const struct channel *channel) {
         if (channel->state == CHANNEL_LOST && channel->attempt != ATTEMPT_NONE)
                 return channel->resuming ? EVENTS_NONE : EVENTS_BYTES;
-        bool comes = channel->submitted > 0 || channel->late.call_count > 0;
-        if (channel->state != CHANNEL_OPEN || channel->attended > 0 || !(comes || channel->blocked))
+        if (channel->state != CHANNEL_OPEN)
                 return EVENTS_NONE;
-        return (comes ? EVENTS_BYTES : 0u) | (channel->blocked ? EVENTS_ROOM : 0u);
+        bool comes = channel->submitted > 0 || channel->late.call_count > 0;
+        bool reads = comes && channel->attended == 0;
+        bool sends = channel->blocked && !channel->sending;
+        return (reads ? EVENTS_BYTES : 0u) | (sends ? EVENTS_ROOM : 0u);
+}
+
+int roles_socket(const struct channel *channel, unsigned wanted) {
+        return wanted == EVENTS_NONE ? -1 : channel->stream.fd;
 }
 
 void roles_watch(struct channel *channel) {
+        unsigned wanted = roles_wanted(channel);
         if (channel->events)
-                events_watch(channel->events, channel->stream.fd, roles_wanted(channel));
+                events_watch(channel->events, roles_socket(channel, wanted), wanted);
 }
 
 int roles_read(struct channel *channel, int64_t deadline) {

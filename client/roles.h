@@ -21,9 +21,11 @@ void roles_flush(struct channel *channel);
 /* Reads once for everybody. */
 int roles_read(struct channel *channel, int64_t deadline);
 
-/* What a turn needs to know of the socket (events.h): nothing while nothing is to come, or somebody waits and so reads. And having it
+/* What a turn needs to know of the socket (events.h): bytes, unless nothing is to come or somebody waits and so reads; room, if there
+ * was none and nobody is sending. Which socket that is: who resumes may be changing it while nothing is wanted. And having it
  * watched for that, outside of turns. */
 unsigned roles_wanted(const struct channel *channel);
+int roles_socket(const struct channel *channel, unsigned wanted);
 void roles_watch(struct channel *channel);
 
 /* Sleeps until the call is woken, or the point in time. -ETIMEDOUT. */

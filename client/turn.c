@@ -59,10 +59,10 @@ static size_t reply_bytes(const struct request *request) {
 static bool put(struct channel *channel, struct call *call) {
         struct stream *stream = &channel->stream;
         size_t room = FRAME_HEADER_BYTES + FRAME_REQUEST_MAX - stream->out_end;
+        call_follow_batch(call);
         size_t expected = reply_bytes(call->request);
         if (channel->reply_bytes > 0 && channel->reply_bytes + expected > REPLY_BYTES_MAX)
                 return false;
-        call_follow_batch(call);
         if (call->request->kind == REQUEST_ALLOC && call->request->alloc.wait)
                 call_set_deadline(call, deadline_now()); /* it has waited here */
         call->request->id = channel->last_id + 1;
@@ -144,7 +144,9 @@ static void take_turn(struct channel *channel) {
                 reads < READS_MAX && channel->state == CHANNEL_OPEN && !channel->reading; reads++)
                 if (roles_read(channel, DEADLINE_PASSED) < 0)
                         break;
-        if (channel->state == CHANNEL_LOST && channel->submitted > 0)
+        /* What others left half made when they gave up is seen to as well: the daemon's answer to it is what we were woken for. */
+        if (channel->state == CHANNEL_LOST &&
+                (channel->submitted > 0 || channel->attempt != ATTEMPT_NONE))
                 resume_turn(channel);
         give_up(channel);
         send_queued(channel);
@@ -190,13 +192,16 @@ static void settle(struct channel *channel) {
                 at = DEADLINE_PASSED;
         else if (tries && channel->next_try_at < at)
                 at = channel->next_try_at;
-        events_settle(channel->events, channel->stream.fd, roles_wanted(channel), at);
+        unsigned wanted = roles_wanted(channel);
+        events_settle(channel->events, roles_socket(channel, wanted), wanted, at);
 }
 
 int channel_turn_end(struct channel *channel) {
         pthread_mutex_lock(&channel->lock);
         channel->turning = false;
         send_queued(channel);
+        channel_return_owed(channel, DEADLINE_PASSED);
+        roles_hand_on(channel); /* the connection may have been lost while we were sending */
         settle(channel);
         bool ended = channel->state == CHANNEL_ENDED && !channel->finished.first;
         pthread_mutex_unlock(&channel->lock);

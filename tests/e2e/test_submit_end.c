@@ -355,3 +355,39 @@ Test(submit_end, a_pool_that_is_thrown_away) {
         buddyclient_destroy(observer);
         scene_close(&scene);
 }
+
+/* ---- Callbacks that go on while the client ends ---- */
+
+struct cleaner {
+        struct buddyclient_range range;
+        struct outcome release;
+        int accepted;
+};
+
+/* As programs clean up: what failed takes something else back. */
+static void release_another(
+        struct buddyclient *client, const struct buddyclient_completion *completion, void *data) {
+        struct cleaner *cleaner = data;
+        cr_assert_eq(completion->result, -ENOTCONN);
+        cleaner->accepted = buddyclient_submit_release(
+                client, &cleaner->range, outcome_note, &cleaner->release);
+}
+
+/* The daemon stands, so the cache is still open: what is served from it has its callback, too, or is refused. */
+Test(submit_end, what_a_callback_of_destroy_submits_is_told_or_refused) {
+        struct scene scene;
+        struct cleaner cleaner = {.accepted = 1};
+        stage(&scene);
+        struct buddyclient *client = client_with(&scene, MIB, 300);
+        cr_assert_eq(buddyclient_alloc(client, 1, &cleaner.range), 0);
+        scene_freeze(&scene);
+        cr_assert_eq(
+                buddyclient_submit_alloc_wait(client, 4 * MIB, -1, release_another, &cleaner), 0);
+        cr_assert_geq(buddyclient_dispatch(client), 0);
+        buddyclient_destroy(client);
+        cr_assert_leq(cleaner.accepted, 0, "its callback was not run");
+        cr_assert_eq(cleaner.release.runs, cleaner.accepted == 0, "accepted with %d, told %u times",
+                cleaner.accepted, cleaner.release.runs);
+        scene_thaw(&scene);
+        scene_close(&scene);
+}
