@@ -124,7 +124,7 @@ static uint64_t slot_take_back(
 }
 
 static unsigned slots_used(const struct cache_area *area, unsigned order) {
-        uint32_t used = atomic_load_explicit(&area->used[order], memory_order_relaxed);
+        uint32_t used = atomic_load(&area->used[order]); /* behind the raising of the pressure */
         return used < CACHE_SLOTS ? used : CACHE_SLOTS;
 }
 
@@ -295,6 +295,7 @@ static void cache_find(struct served_pool *served, uint32_t session) {
 uint64_t cache_trim(struct served_pool *served, uint32_t session, unsigned order, unsigned keep) {
         struct presence *presence = &served->presence[session];
         uint64_t bytes = 0;
+        cache_find(served, session);
         spinlock_lock(&presence->cache_lock);
         if (presence->cache && order < CACHE_ORDERS)
                 bytes = order_take_back(served, session, order, keep);

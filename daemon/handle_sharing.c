@@ -67,6 +67,21 @@ static enum status give_refuse_quota(struct call *call) {
         return call_refuse_quota(call, give->peer, &want);
 }
 
+/* -EDQUOT only when what the peer and its uid just keep at hand does not make room either. */
+static int give_blocks(struct call *call, size_t *bad) {
+        const struct request_give *give = &call->request->give;
+        const struct block *blocks = call->worker->scratch->blocks;
+        struct pool *pool = call->served->pool;
+        struct pool_session_info peer;
+        int error = pool_give_many(
+                pool, call->session->id, blocks, give->ranges.count, give->peer, bad);
+        if (error == -EDQUOT && pool_session_info(pool, give->peer, &peer) == 0 &&
+                call_take_back_of(call, peer.identity.uid) > 0)
+                error = pool_give_many(
+                        pool, call->session->id, blocks, give->ranges.count, give->peer, bad);
+        return error;
+}
+
 enum status handle_give(struct call *call) {
         const struct request_give *give = &call->request->give;
         enum status status = call_blocks(call, &give->ranges);
@@ -76,10 +91,7 @@ enum status handle_give(struct call *call) {
         size_t bad = 0;
         for (size_t i = 0; i < give->ranges.count && give->peer < LEDGER_SESSIONS; i++)
                 cache_give(call->served, call->session->id, give->peer, blocks[i]);
-        int error = give->peer == SESSION_OPERATOR
-                            ? -ENOENT
-                            : pool_give_many(call->served->pool, call->session->id, blocks,
-                                      give->ranges.count, give->peer, &bad);
+        int error = give->peer == SESSION_OPERATOR ? -ENOENT : give_blocks(call, &bad);
         if (error == -ENOENT)
                 return call_refuse(
                         call, STATUS_NOT_FOUND, "no client %" PRIu32 " here", give->peer);

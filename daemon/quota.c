@@ -160,12 +160,16 @@ enum status call_refuse_quota(struct call *call, uint32_t session, const struct 
 /* ---- Caches and shares ---- */
 
 uint64_t call_take_back_own(struct call *call) {
+        return call_take_back_of(call, call->session->uid);
+}
+
+uint64_t call_take_back_of(struct call *call, uint32_t uid) {
         struct served_pool *served = call->served;
         struct pool_session_info info;
         uint64_t bytes = 0;
         for (uint32_t session = 0; (session = pool_session_next(served->pool, session)) != 0;) {
                 if (pool_session_info(served->pool, session, &info) != 0 ||
-                        info.identity.uid != call->session->uid)
+                        info.identity.uid != uid)
                         continue;
                 for (unsigned order = 0; order < ORDER_COUNT; order++)
                         bytes += cache_trim(served, session, order, 0);

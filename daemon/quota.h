@@ -47,5 +47,8 @@ enum status call_refuse_over(struct call *call, const char *format, ...)
 /* Takes back what the call's session, and others of its uid, have in caches but not in use. Bytes that became free. */
 uint64_t call_take_back_own(struct call *call);
 
+/* The same of all sessions of a uid. */
+uint64_t call_take_back_of(struct call *call, uint32_t uid);
+
 /* An alloc that does not wait may take so much, also while others wait. */
 enum status call_admit_share(struct call *call, uint64_t bytes);
