@@ -1,4 +1,5 @@
-/* Submissions beside a thread that waits, and a descriptor beside no submission at all: what the one leaves is the other's to see to. */
+/* Submissions beside a thread that waits, and a descriptor beside no submission at all: what the one leaves is the other's to see to.
+ * And how many may be under way beside each other. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <poll.h>
@@ -182,6 +183,43 @@ Test(submit_beside, room_is_noticed_while_somebody_waits_for_memory) {
                 cr_assert_eq(outcomes[each].result, 0, "%d: %d", each, outcomes[each].result);
         cr_assert_eq(pthread_join(waiting, &result), 0);
         cr_assert_eq((intptr_t)result, 0);
+        buddyclient_destroy(client);
+        peer_stop(&peer);
+}
+
+/* ---- Beside each other ---- */
+
+/* Each may be answered with 48 KiB of names, so another one of them must wait. */
+static void answers_gifts_one_by_one(int fd) {
+        peer_greet(fd);
+        for (int each = 0; each < 3; each++) {
+                struct pollfd more = {.fd = fd, .events = POLLIN};
+                const struct request *request = peer_read(fd);
+                peer_need(request->kind == REQUEST_GIVE && request->give.ranges.count == BATCH);
+                uint64_t id = request->id;
+                peer_need(poll(&more, 1, 200) == 0);
+                peer_send_done(fd, id);
+        }
+        peer_part(fd);
+}
+
+Test(submit_beside, gifts_are_bounded_by_what_their_answers_may_be) {
+        static struct buddyclient_range ranges[BATCH];
+        struct outcome outcomes[3] = {0};
+        struct peer peer = peer_start(answers_gifts_one_by_one);
+        struct buddyclient *client = peer_connected(&peer, 5000);
+        for (unsigned each = 0; each < BATCH; each++)
+                ranges[each] = (struct buddyclient_range){each % 256 * PAGE, PAGE, 1};
+        for (int each = 0; each < 3; each++)
+                cr_assert_eq(buddyclient_submit_give_many(
+                                     client, ranges, BATCH, 5, note, &outcomes[each]),
+                        0);
+        while (outcomes[2].runs == 0) {
+                cr_assert(readable(client, PATIENCE_MS));
+                cr_assert_geq(buddyclient_dispatch(client), 0);
+        }
+        for (int each = 0; each < 3; each++)
+                cr_assert_eq(outcomes[each].result, 0, "%d: %d", each, outcomes[each].result);
         buddyclient_destroy(client);
         peer_stop(&peer);
 }
