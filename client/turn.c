@@ -213,7 +213,8 @@ int channel_events_fd(struct channel *channel) {
         pthread_mutex_lock(&channel->lock);
         if (!channel->events) {
                 channel->events = events_new();
-                rc = channel->events ? 0 : -errno;
+                if (!channel->events) /* a user may have only so many watches */
+                        rc = errno == ENOSPC ? -ENOMEM : -errno;
                 settle(channel);
                 if (rc == 0 && channel->submitted > 0)
                         events_raise(channel->events);

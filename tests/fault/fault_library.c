@@ -4,6 +4,7 @@
  *
  * fault_library BUDDYD [OPERATION] */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -156,12 +157,118 @@ static int run_destroy(struct scene *scene) {
         return 0;
 }
 
+/* ---- Submissions: each is refused at once, or told once ---- */
+
+struct told {
+        struct scene *scene;
+        unsigned runs;
+        int result;
+};
+
+static void note(
+        struct buddyclient *client, const struct buddyclient_completion *completion, void *data) {
+        struct told *told = data;
+        (void)client;
+        told->runs++;
+        told->result = completion->result;
+        if (completion->count == 1)
+                told->scene->range = completion->ranges[0];
+        else if (completion->count == MANY)
+                memcpy(told->scene->many, completion->ranges, sizeof told->scene->many);
+}
+
+static int await_told(struct scene *scene, int submitted, const struct told *told) {
+        struct pollfd ready = {.fd = buddyclient_fd(scene->client), .events = POLLIN};
+        if (submitted != 0) {
+                if (told->runs > 0)
+                        stage_fail(&scene->stage, "refused and told");
+                return submitted;
+        }
+        while (told->runs == 0) {
+                int seen = poll(&ready, 1, 2 * TIMEOUT_MS);
+                if (seen < 0)
+                        continue; /* it is one of the calls that fail */
+                if (seen == 0)
+                        stage_fail(&scene->stage, "the descriptor wakes nobody");
+                int rc = buddyclient_dispatch(scene->client);
+                if (rc < 0)
+                        stage_fail(&scene->stage, "dispatch: %d", rc);
+        }
+        if (told->runs != 1)
+                stage_fail(&scene->stage, "told %u times", told->runs);
+        return told->result;
+}
+
+#define SUBMITS(name, call)                                                                        \
+        static int name(struct scene *scene) {                                                     \
+                struct told told = {.scene = scene};                                               \
+                return await_told(scene, call, &told);                                             \
+        }
+
+SUBMITS(submit_alloc, buddyclient_submit_alloc(scene->client, PAGE, note, &told))
+SUBMITS(submit_alloc_wait, buddyclient_submit_alloc_wait(scene->client, PAGE, 1000, note, &told))
+SUBMITS(submit_alloc_many, buddyclient_submit_alloc_many(scene->client, PAGE, MANY, note, &told))
+SUBMITS(submit_release, buddyclient_submit_release(scene->client, &scene->range, note, &told))
+SUBMITS(submit_release_many,
+        buddyclient_submit_release_many(scene->client, scene->many, MANY, note, &told))
+SUBMITS(submit_attach, buddyclient_submit_attach(scene->client, &scene->range, note, &told))
+SUBMITS(submit_publish,
+        buddyclient_submit_publish(scene->client, "key", &scene->range, note, &told))
+SUBMITS(submit_lookup, buddyclient_submit_lookup(scene->client, "key", note, &told))
+SUBMITS(submit_unpublish, buddyclient_submit_unpublish(scene->client, "key", note, &told))
+SUBMITS(submit_find, buddyclient_submit_find(scene->client, "witness", note, &told))
+SUBMITS(submit_give, buddyclient_submit_give(scene->client, &scene->range,
+                             buddyclient_id(scene->witness), note, &told))
+
+static void watch(struct scene *scene) {
+        if (buddyclient_fd(scene->client) < 0)
+                stage_fail(&scene->stage, "no descriptor");
+}
+
+static void watch_range(struct scene *scene) {
+        watch(scene);
+        prepare_range(scene);
+}
+
+static void watch_many(struct scene *scene) {
+        watch(scene);
+        prepare_many(scene);
+}
+
+static void watch_key(struct scene *scene) {
+        watch(scene);
+        prepare_key(scene);
+}
+
+static void watch_lookup(struct scene *scene) {
+        watch(scene);
+        prepare_lookup(scene);
+}
+
+static int run_submit_give(struct scene *scene) {
+        int result = submit_give(scene);
+        if (result == 0)
+                need(scene, "release of a gift",
+                        buddyclient_release(scene->witness, &scene->range));
+        return result;
+}
+
+static int run_fd(struct scene *scene) {
+        int fd = buddyclient_fd(scene->client);
+        return fd < 0 ? fd : 0;
+}
+
 /* The client finds out with its next call that this is another daemon. */
 static void prepare_resume(struct scene *scene) {
         prepare_range(scene);
         stage_end(&scene->stage, SIGKILL);
         stage_start(&scene->stage, false);
         stage_await(&scene->stage);
+}
+
+static void watch_resume(struct scene *scene) {
+        watch(scene);
+        prepare_resume(scene);
 }
 
 static int run_resume(struct scene *scene) {
@@ -192,6 +299,22 @@ static const struct operation operations[] = {
         {"destroy", true, true, prepare_range, run_destroy},
         {"resume", true, false, prepare_resume, run_resume},
         {"resume with a cache", true, true, prepare_resume, run_resume},
+        {"fd", true, false, NULL, run_fd},
+        {"submit_alloc", true, false, watch, submit_alloc},
+        {"submit_alloc, cached", true, true, watch, submit_alloc},
+        {"submit_alloc_wait", true, false, watch, submit_alloc_wait},
+        {"submit_alloc_many", true, false, watch, submit_alloc_many},
+        {"submit_release", true, false, watch_range, submit_release},
+        {"submit_release, cached", true, true, watch_range, submit_release},
+        {"submit_release_many", true, false, watch_many, submit_release_many},
+        {"submit_attach", true, true, watch_range, submit_attach},
+        {"submit_give", true, true, watch_range, run_submit_give},
+        {"submit_publish", true, false, watch_range, submit_publish},
+        {"submit_lookup", true, false, watch_lookup, submit_lookup},
+        {"submit_unpublish", true, false, watch_key, submit_unpublish},
+        {"submit_find", true, false, watch, submit_find},
+        {"resume by turns", true, false, watch_resume, submit_release},
+        {"the same, with a cache", true, true, watch_resume, submit_release},
 };
 #define OPERATIONS (sizeof operations / sizeof *operations)
 
