@@ -5,20 +5,22 @@
 #include <math.h>
 #include <string.h>
 
+#include "flow.h"
 #include "printable.h"
 #include "quantity.h"
 
-#define LEFT          96.0
-#define CELLS_WIDTH   896.0
-#define WIDTH         (LEFT + CELLS_WIDTH + 24.0)
-#define TOP           96.0
-#define ROW_HEIGHT    22.0
-#define ROW_GAP       4.0
-#define LEVELS        16u
-#define HOLDERS_TOLD  4u
-#define LEGEND_TOLD   12u
-#define LEGEND_HEIGHT 22.0
-#define LEGEND_COLUMN 224.0
+#define LEFT                  96.0
+#define CELLS_WIDTH           896.0
+#define WIDTH                 (LEFT + CELLS_WIDTH + 24.0)
+#define TOP                   96.0
+#define ROW_HEIGHT            22.0
+#define ROW_GAP               4.0
+#define LEVELS                16u
+#define HOLDERS_TOLD          4u
+#define LEGEND_TOLD           12u
+#define LEGEND_HEIGHT         22.0
+#define LEGEND_COLUMN         224.0
+#define LEGEND_HOLDER_COLUMNS 18u
 
 static const char held_colour[] = "#0072b2", cached_colour[] = "#e69f00", free_colour[] = "#e6e9ec";
 /* The eight that people with any kind of colour vision tell apart (Okabe and Ito), the faintest left out. */
@@ -245,16 +247,26 @@ static void svg_legend_shares(FILE *out, const struct map_svg *svg, double y) {
         svg_key(out, 2, y, free_colour, text);
 }
 
+/* A holder in the width of its column: a long name is cut, its id is not. */
+static void legend_holder(const char *holder, char out[static MAP_HOLDER_TEXT]) {
+        const char *id = strrchr(holder, '#');
+        if (!id || flow_columns(holder) <= LEGEND_HOLDER_COLUMNS)
+                snprintf(out, MAP_HOLDER_TEXT, "%s", holder);
+        else
+                snprintf(out, MAP_HOLDER_TEXT, "%.*s…%s",
+                        (int)flow_cut(holder, LEGEND_HOLDER_COLUMNS - 1 - (unsigned)strlen(id)),
+                        holder, id);
+}
+
 static void svg_legend_clients(FILE *out, const struct map_svg *svg, double y) {
         const struct legend *legend = svg->picture->legend;
         char text[MAP_HOLDER_TEXT + QUANTITY_BYTES + 1], name[MAP_HOLDER_TEXT],
-                amount[QUANTITY_BYTES];
+                holder[MAP_HOLDER_TEXT], amount[QUANTITY_BYTES];
         unsigned place = 0;
         for (; place < legend->count && place < LEGEND_TOLD; place++) {
                 const struct legend_entry *entry = &legend->entries[place];
-                snprintf(text, sizeof(text), "%.20s %s",
-                        map_holder(svg->picture->roster, entry->session, name),
-                        quantity_bytes(amount, entry->bytes));
+                legend_holder(map_holder(svg->picture->roster, entry->session, name), holder);
+                snprintf(text, sizeof(text), "%s %s", holder, quantity_bytes(amount, entry->bytes));
                 svg_key(out, place, y, client_colours[entry->style - STYLE_CLIENT], text);
         }
         snprintf(text, sizeof(text), "free %s",

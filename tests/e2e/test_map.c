@@ -231,6 +231,28 @@ Test(map, svg_replaces_its_file_as_a_whole) {
         stage_close(&stage);
 }
 
+/* However long a name is, the legend has the id and the amount, and the next entry its room. */
+Test(map, svg_cuts_long_names_in_the_legend_only) {
+        struct stage stage;
+        struct buddyclient *client = NULL;
+        struct buddyclient_range range;
+        static const char name[] = "a-name-that-is-longer-than-its-column";
+        char legend[80];
+        stage_open(&stage);
+        cr_assert_eq(buddyclient_new(&client), 0);
+        cr_assert_eq(buddyclient_set_socket(client, stage.scene.socket), 0);
+        cr_assert_eq(buddyclient_set_pool(client, stage.scene.pool), 0);
+        cr_assert_eq(buddyclient_set_name(client, name), 0);
+        cr_assert_eq(buddyclient_connect(client), 0);
+        cr_assert_eq(buddyclient_alloc(client, MIB, &range), 0);
+        const struct run *run = ctl(&stage.scene, "map", "--by", "client", "--svg", "-", NULL);
+        snprintf(legend, sizeof legend, "…#%u 1 MiB</text>", buddyclient_id(client));
+        cr_expect(strstr(run->out, legend), "%s", run->out);
+        cr_expect(strstr(run->out, name), "the text under the pointer has all of it");
+        buddyclient_destroy(client);
+        stage_close(&stage);
+}
+
 Test(map, svg_that_cannot_be_written_is_refused_and_leaves_what_was_there) {
         struct stage stage;
         char path[200];
