@@ -10,6 +10,7 @@ bool terminal_is_known(void) {
         int error;
         if (setupterm(NULL, STDOUT_FILENO, &error) != OK)
                 return false;
+        bool whole_screen = cursor_address && clear_screen;
         del_curterm(cur_term);
-        return true;
+        return whole_screen;
 }
