@@ -6,6 +6,7 @@
 #include "complain.h"
 #include "file_replace.h"
 #include "metrics_bridge.h"
+#include "metrics_json.h"
 #include "metrics_pages.h"
 
 static enum exit_status format_find(
@@ -50,6 +51,13 @@ static enum exit_status deliver(const char *path, const struct metrics_text *tex
         return file_replace_end(&file, EXIT_DONE);
 }
 
+static enum exit_status deliver_json(struct metrics_text *text) {
+        if (metrics_json_write(stdout, text) == 0)
+                return EXIT_DONE;
+        return complain(EXIT_UNREACHABLE, "what buddyd sent is no metrics; name the socket of a "
+                                          "buddyd of this version with --socket");
+}
+
 enum exit_status cmd_metrics(const struct invocation *invocation) {
         const char *path = invocation->values[OPTION_TEXTFILE];
         const char *address = invocation->values[OPTION_LISTEN];
@@ -60,13 +68,17 @@ enum exit_status cmd_metrics(const struct invocation *invocation) {
         if (address && (path || invocation_has(invocation, OPTION_FORMAT)))
                 return complain(EXIT_USAGE, "metrics: --listen goes with neither --textfile nor "
                                             "--format; leave them out");
+        bool json = invocation_has(invocation, OPTION_JSON);
+        if (json && (path || address || invocation_has(invocation, OPTION_FORMAT)))
+                return complain(EXIT_USAGE, "metrics: --json goes without --textfile, --listen and "
+                                            "--format; leave it or them out");
         if (address)
                 return metrics_bridge_run(invocation, address);
         struct metrics_text text;
         status = fetch(invocation, format, &text);
         if (status != EXIT_DONE)
                 return status;
-        status = deliver(path ? path : "-", &text);
+        status = json ? deliver_json(&text) : deliver(path ? path : "-", &text);
         free(text.bytes);
         return status;
 }

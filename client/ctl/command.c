@@ -127,7 +127,8 @@ static const struct command commands[] = {
                 "rest is looked at still).\n",
                 cmd_doctor},
         {"metrics", "all figures of all pools for monitoring, as OpenMetrics", NULL,
-                OPTION_BIT(OPTION_TEXTFILE) | OPTION_BIT(OPTION_LISTEN) | OPTION_BIT(OPTION_FORMAT),
+                OPTION_BIT(OPTION_TEXTFILE) | OPTION_BIT(OPTION_LISTEN) |
+                        OPTION_BIT(OPTION_FORMAT) | OPTION_BIT(OPTION_JSON),
                 "Without options, to standard output. A textfile is written beside FILE and then\n"
                 "renamed, in Prometheus' older text unless --format says otherwise, for\n"
                 "node_exporter.\n"

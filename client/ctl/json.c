@@ -80,6 +80,11 @@ void json_number(struct json *json, const char *key, double value) {
                 fputs("null", json->out);
 }
 
+void json_figure(struct json *json, const char *key, const char *digits) {
+        json_key(json, key);
+        fputs(digits, json->out);
+}
+
 void json_bool(struct json *json, const char *key, bool value) {
         json_key(json, key);
         fputs(value ? "true" : "false", json->out);

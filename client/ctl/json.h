@@ -20,6 +20,8 @@ void json_end_array(struct json *json);
 void json_text(struct json *json, const char *key, const char *value);
 void json_integer(struct json *json, const char *key, uint64_t value);
 void json_number(struct json *json, const char *key, double value); /* null if not finite */
+void json_figure(
+        struct json *json, const char *key, const char *digits); /* a number that is text already */
 void json_bool(struct json *json, const char *key, bool value);
 
 /* Ends the document with its line. */

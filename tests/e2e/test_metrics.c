@@ -338,3 +338,25 @@ Test(metrics, are_of_the_pools_that_one_is_admitted_to) {
         cr_expect_null(strstr(text, "-closed\""), "a pool that this user has nothing to do with");
         cr_assert_eq(scene_stop(&scene, SIGTERM), 0);
 }
+
+/* The same figures as in the text, for who asks every command for JSON. */
+Test(metrics, are_json_too) {
+        struct scene scene;
+        scene_open(&scene);
+        scene_start(&scene, "--size", "4M", NULL);
+        const struct json *samples =
+                json_member(ctl_json(&scene, "metrics", "--json", NULL), "samples");
+        bool found = false;
+        for (const struct json *sample = samples->first; sample; sample = sample->next) {
+                const struct json *labels = json_member(sample, "labels");
+                if (strcmp(json_member(sample, "name")->text, "buddyd_pool_size_bytes") != 0)
+                        continue;
+                cr_expect_str_eq(json_member(labels, "pool")->text, scene.pool);
+                cr_expect_eq(json_member(sample, "value")->integer, 4 * MIB);
+                found = true;
+        }
+        cr_expect(found);
+        ctl_refused(&scene, 2, "metrics", "--json", "--format", "prometheus", NULL);
+        ctl_refused(&scene, 2, "metrics", "--json", "--textfile", "x", NULL);
+        scene_close(&scene);
+}
