@@ -1,13 +1,32 @@
 /* A call from its beginning to its result, on the thread that makes it. */
-#include <errno.h>
+#include "call.h"
 
-#include "channel.h"
+#include <errno.h>
+#include <stdio.h>
+
+#include "channel_private.h"
 #include "deadline.h"
 #include "resume.h"
 #include "roles.h"
 
 /* How long returning what is owed may hold up the call that does it. */
 #define OWED_SEND_MS 1000
+
+void call_list_init(struct call_list *list) {
+        *list = (struct call_list){.end = &list->first};
+}
+
+void call_link(struct call_list *list, struct call *call) {
+        call->next = NULL;
+        call->link = list->end;
+        call->list = list;
+        *call->link = call;
+        list->end = &call->next;
+}
+
+void call_say(struct call *call, const char *detail) {
+        snprintf(call->detail, sizeof(call->detail), "%s", detail);
+}
 
 void call_set_deadline(struct call *call, int64_t now) {
         struct request *request = call->request;
@@ -56,7 +75,7 @@ static void send_step(struct channel *channel, struct call *call) {
                 return;
         call_follow_batch(call);
         channel_unlink(channel, call);
-        channel_link(&channel->pending, call);
+        call_link(&channel->pending, call);
         call->request->id = ++channel->last_id;
         call->sent = true; /* from here on another thread may read the reply */
         bool sent;
@@ -91,7 +110,7 @@ static void await_step(struct channel *channel, struct call *call) {
 int channel_call(struct channel *channel, struct request *request, struct call *call) {
         call_begin(call, request);
         pthread_mutex_lock(&channel->lock);
-        channel_link(&channel->pending, call);
+        call_link(&channel->pending, call);
         if (channel->attended++ == 0)
                 roles_watch(channel);
         while (!call->done) {

@@ -1,6 +1,6 @@
 /* The calls that have no result yet, and how they get one: by a reply, or by the end. A call is in one of two lists: pending,
  * or, if nobody waits for it and there was no room for it on the connection yet, queued. */
-#include "channel.h"
+#include "channel_private.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -50,18 +50,6 @@ void channel_deinit(struct channel *channel, bool inherited) {
 
 /* ---- Lists ---- */
 
-void call_list_init(struct call_list *list) {
-        *list = (struct call_list){.end = &list->first};
-}
-
-void channel_link(struct call_list *list, struct call *call) {
-        call->next = NULL;
-        call->link = list->end;
-        call->list = list;
-        *call->link = call;
-        list->end = &call->next;
-}
-
 void channel_unlink(struct channel *channel, struct call *call) {
         *call->link = call->next;
         if (call->next)
@@ -79,15 +67,11 @@ void channel_finish(struct channel *channel, struct call *call, int result) {
         call->done = true;
         if (call->unattended) {
                 channel->submitted--;
-                channel_link(&channel->finished, call);
+                call_link(&channel->finished, call);
                 channel_raise(channel);
         } else if (call->asleep) {
                 pthread_cond_signal(&call->wake);
         }
-}
-
-void call_say(struct call *call, const char *detail) {
-        snprintf(call->detail, sizeof(call->detail), "%s", detail);
 }
 
 static struct call *find_call(struct channel *channel, uint64_t id) {

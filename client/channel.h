@@ -8,60 +8,15 @@
  *
  * Roles: sending, reading and resuming, each of one thread at most; taken and given back under
  * the lock, exercised without it. Sending and reading begin only in OPEN, resuming begins only
- * in LOST when nobody is in the two others: so whoever resumes has the stream for himself.
- *
- * Each call has one result: `done` is set once, under the lock, by whoever takes the call out of
- * the list of pending ones: a reply, a settlement (reconcile.h), the end, or its own deadline. A
- * request is on its way at most once: `sent` says that it is under way on this connection or on the lost
- * one, and only a settlement that found that it did not happen takes that back. */
+ * in LOST when nobody is in the two others: so whoever resumes has the stream for himself. */
 #pragma once
 
 #include <pthread.h>
 #include <stdbool.h>
 
-#include "batch.h"
+#include "call.h"
 #include "late.h"
-#include "proto/message.h"
 #include "stream.h"
-
-#define CALL_DETAIL_BYTES 256u
-
-/* Judges the reply to a request that was not refused and takes over what it brings. Runs on
- * whichever thread reads, with the channel's lock held: it may copy, and take the locks of the
- * holdings and the mapping. What it returns is the result of the call; -EPROTO also ends the
- * connection. */
-typedef int call_accept(void *context, const struct reply *reply);
-
-struct call_list {
-        struct call *first, **end;
-};
-
-/* One request under way. In the caller's memory until channel_call returns, or a turn has taken it out. */
-struct call {
-        call_accept *accept;
-        void *context;
-        struct batch *batch;  /* attach, release and give: the ranges that are still to be done; the
-                              * request's own list follows it */
-        bool changes_nothing; /* a give to oneself: its ranges stay held */
-        int64_t timeout_ms;   /* how long the daemon may be silent, or away; -1: for ever */
-        bool unattended;      /* nobody waits for it (turn.h) */
-        /* The rest is the channel's, guarded by its lock. */
-        struct request *request;
-        struct call *next, **link; /* in its list; link NULL: not in one */
-        struct call_list *list;
-        size_t reply_bytes; /* that its reply may have, while it is under way and nobody waits for it */
-        pthread_cond_t wake;
-        int64_t made_at;
-        int64_t wait_until; /* an alloc that waits: when it has waited enough */
-        int64_t deadline;   /* for the reply */
-        bool lingered;      /* beyond it, once */
-        bool asleep;
-        bool done;
-        bool partly; /* of a give: some of its ranges are given, its batch has the rest */
-        bool sent;   /* the daemon may have seen the request, and did not answer it */
-        int result;
-        char detail[CALL_DETAIL_BYTES]; /* what the daemon said to a refusal */
-};
 
 struct channel;
 
@@ -151,42 +106,3 @@ void channel_empty_orders(struct channel *channel, uint32_t orders);
 
 /* Returns ranges later, which a call could not: the table counts them until then. */
 void channel_owe(struct channel *channel, const struct batch *batch);
-
-/* ---- For the files of the channel; the lock is held ---- */
-
-void call_list_init(struct call_list *list);
-void channel_link(struct call_list *list, struct call *call);
-void channel_unlink(struct channel *channel, struct call *call);
-
-/* Makes a call one of this request that has not been sent. */
-void call_begin(struct call *call, struct request *request);
-
-/* When this call's reply is overdue, if it is sent now. */
-void call_set_deadline(struct call *call, int64_t now);
-
-/* A request's own list of ranges becomes what its batch still has. */
-void call_follow_batch(const struct call *call);
-
-void call_say(struct call *call, const char *detail);
-
-/* Takes a call out of its list, with its result, and tells who waits for it. */
-void channel_finish(struct channel *channel, struct call *call, int result);
-
-/* Ends a call whose reply nobody will wait for, with -ENOTCONN: what becomes of it is remembered. */
-void channel_abandon(struct channel *channel, struct call *call, const char *detail);
-
-/* The connection is of no use any more. */
-void channel_lose(struct channel *channel, const char *detail);
-
-/* Ends it for good: pending calls get the error, later ones -ENOTCONN. */
-void channel_end(struct channel *channel, int error, const char *detail);
-
-/* Takes every whole message out of the stream's buffer and delivers it. -EPROTO. */
-int channel_deliver(struct channel *channel);
-
-/* Sends what is owed, if nobody is sending. */
-void channel_return_owed(struct channel *channel, int64_t deadline);
-
-/* There is something for a turn to do; the same if calls that nobody waits for may have to be given up or sent again. */
-void channel_raise(struct channel *channel);
-void channel_hurry(struct channel *channel);

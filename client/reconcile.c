@@ -8,9 +8,10 @@
  * not counted. */
 #include "reconcile.h"
 
+#include <errno.h>
 #include <string.h>
 
-#include <errno.h>
+#include "channel_private.h"
 
 /* ---- Named ---- */
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "channel_private.h"
 #include "deadline.h"
 #include "events.h"
 #include "roles.h"
@@ -47,17 +48,17 @@ static void requeue(struct channel *channel) {
                 if (!call->unattended || call->sent)
                         continue;
                 channel_unlink(channel, call);
-                channel_link(&again, call);
+                call_link(&again, call);
         }
         while (channel->queued.first) {
                 struct call *call = channel->queued.first;
                 channel_unlink(channel, call);
-                channel_link(&again, call);
+                call_link(&again, call);
         }
         while (again.first) {
                 struct call *call = again.first;
                 channel_unlink(channel, call);
-                channel_link(&channel->queued, call);
+                call_link(&channel->queued, call);
         }
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 
+#include "channel_private.h"
 #include "deadline.h"
 #include "events.h"
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "channel_private.h"
 #include "deadline.h"
 #include "events.h"
 #include "resume.h"
@@ -24,7 +25,7 @@ int channel_submit(struct channel *channel, struct request *request, struct call
                 call_say(call, channel->detail);
                 rc = -ENOTCONN;
         } else {
-                channel_link(&channel->queued, call);
+                call_link(&channel->queued, call);
                 channel->submitted++;
                 if (call->deadline < channel->due)
                         channel->due = call->deadline;
@@ -36,7 +37,7 @@ int channel_submit(struct channel *channel, struct request *request, struct call
 
 void channel_submit_finished(struct channel *channel, struct call *call) {
         pthread_mutex_lock(&channel->lock);
-        channel_link(&channel->finished, call);
+        call_link(&channel->finished, call);
         channel_raise(channel);
         pthread_mutex_unlock(&channel->lock);
 }
@@ -76,7 +77,7 @@ static bool put(struct channel *channel, struct call *call) {
         stream->out_end += (size_t)length;
         channel->last_id++;
         channel_unlink(channel, call);
-        channel_link(&channel->pending, call);
+        call_link(&channel->pending, call);
         call->sent = true;
         call->reply_bytes = expected;
         channel->reply_bytes += expected;
@@ -157,7 +158,7 @@ static void take_turn(struct channel *channel) {
 static void take_finished(struct channel *channel, struct call_list *out) {
         for (struct call *call; (call = channel->finished.first);) {
                 channel_unlink(channel, call);
-                channel_link(out, call);
+                call_link(out, call);
         }
 }
 

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "client/buddyclient.h"
-#include "client/channel.h"
+#include "client/channel_private.h"
 #include "client/deadline.h"
 #include "peer.h"
 
