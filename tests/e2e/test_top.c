@@ -84,6 +84,8 @@ Test(top, follows_what_happens) {
         const char *reader = screen_find(&stage.screen, " reader ");
         cr_assert_not_null(reader);
         cr_expect_not_null(strstr(reader, "34 MiB"), "%s", reader);
+        screen_await(
+                &stage.screen, " writer "); /* its line may be overwritten before it has the next */
         cr_expect_lt(reader, screen_find(&stage.screen, " writer "));
         buddyclient_destroy(stage.writer);
         stage.writer = NULL;
