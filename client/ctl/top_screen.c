@@ -143,8 +143,9 @@ static void draw_waits(const struct top_box *box, const struct reply_stats *stat
         at = draw_figure(box, 3, at, STYLE_PLAIN,
                 (const char *[]){"no space", quantity_count(text, stats->no_space_total)});
         snprintf(text, sizeof(text), "%.1f %%", order ? order->unusable_index * 100 : 0);
-        top_draw(box, 3, draw_figure(box, 3, at, STYLE_PLAIN, (const char *[]){"fragmented", text}),
-                STYLE_PLAIN, "");
+        at = draw_figure(box, 3, at, STYLE_PLAIN, (const char *[]){"fragmented", text});
+        snprintf(text, sizeof(text), "%.1f %s", stats->alloc.p99, quantity_microsecond());
+        draw_figure(box, 3, at, STYLE_PLAIN, (const char *[]){"alloc p99", text});
 }
 
 /* ---- Map ---- */

@@ -62,6 +62,7 @@ Test(top, draws_figures_map_clients_and_orders) {
         cr_expect_not_null(screen_find(screen, "free 46 MiB"));
         cr_expect_not_null(screen_find(screen, "clients 2"));
         cr_expect_not_null(screen_find(screen, "allocs/s"));
+        cr_expect_not_null(screen_find(screen, "alloc p99 "));
         cr_expect_not_null(screen_find(screen, "       0 B ################"));
         const char *row = screen_find(screen, " writer ");
         cr_assert_not_null(row);
