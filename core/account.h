@@ -46,6 +46,7 @@ struct pool_excess {
         enum pool_limit limit;
         uint32_t session, uid;
         uint64_t used, allowed;
+        bool gift; /* of what others may give: half of what is left beside it */
 };
 
 /* Limits count for what is taken from now on. */

@@ -35,20 +35,28 @@ void holder_unlock(struct holder *holder) {
         if (account) {
                 settle(&account->bytes, holder->held_bytes, &holder->settled.bytes);
                 settle(&account->ranges, holder->held_ranges, &holder->settled.ranges);
-                settle(&account->given_bytes, holder->given_bytes, &holder->settled.given_bytes);
                 settle(&account->holds, holder->hold_words, &holder->settled.holds);
+                settle(&account->given_bytes, holder->given_bytes, &holder->settled.given_bytes);
+                settle(&account->given_ranges, holder->given_ranges, &holder->settled.given_ranges);
+                settle(&account->given_holds, holder->given_holds, &holder->settled.given_holds);
         }
         spinlock_unlock(&holder->lock);
 }
 
-void holder_count_gift(struct holder *holder, bool given, uint64_t bytes) {
-        holder->given_ranges += given;
-        holder->given_bytes += given ? bytes : 0;
+void holder_count_gift(struct holder *holder, bool given, struct gift gift) {
+        if (!given)
+                return;
+        holder->given_ranges++;
+        holder->given_bytes += gift.bytes;
+        holder->given_holds += gift.further;
 }
 
-void holder_uncount_gift(struct holder *holder, bool given, uint64_t bytes) {
-        holder->given_ranges -= given;
-        holder->given_bytes -= given ? bytes : 0;
+void holder_uncount_gift(struct holder *holder, bool given, struct gift gift) {
+        if (!given)
+                return;
+        holder->given_ranges--;
+        holder->given_bytes -= gift.bytes;
+        holder->given_holds -= gift.further;
 }
 
 /* ---- Accounts ---- */
@@ -118,15 +126,20 @@ static bool is_over(uint64_t used, uint64_t more, uint64_t allowed) {
         return more > 0 && allowed < LIMIT_SHARE && (used > allowed || more > allowed - used);
 }
 
-/* More than a limit, with what was charged ahead. */
+/* Charges what is not too much, and nothing else: nobody is refused for what another was refused. */
 static bool charge_user(
         const uint64_t *limit, _Atomic uint64_t *sum, uint64_t *settled, uint64_t more) {
         uint64_t allowed = limit_load(limit);
         if (allowed >= LIMIT_SHARE || more == 0)
                 return true;
-        uint64_t before = atomic_fetch_add_explicit(sum, more, memory_order_relaxed);
+        uint64_t before = sum_load(sum);
+        do {
+                if (is_over(before, more, allowed))
+                        return false;
+        } while (!atomic_compare_exchange_weak_explicit(
+                sum, &before, before + more, memory_order_relaxed, memory_order_relaxed));
         *settled += more;
-        return !is_over(before, more, allowed);
+        return true;
 }
 
 static bool client_is_over(
@@ -141,31 +154,14 @@ int account_charge_locked(struct pool *pool, uint32_t session, uint64_t bytes, u
         if (!account)
                 return 0;
         if (client_is_over(pool, holder, bytes, ranges) ||
+                is_over(sum_load(&account->ranges), ranges,
+                        limit_load(&pool->limits.user_ranges)) ||
                 !charge_user(
                         &pool->limits.user_bytes, &account->bytes, &holder->settled.bytes, bytes) ||
                 !charge_user(&pool->limits.user_ranges, &account->ranges, &holder->settled.ranges,
                         ranges))
                 return -EDQUOT;
         return 0;
-}
-
-/* What others give may come to half of what a uid has left beside it: it can always take the other half itself. */
-static bool gift_is_over(const struct account *account, uint64_t bytes, uint64_t allowed) {
-        uint64_t used = sum_load(&account->bytes), given = sum_load(&account->given_bytes);
-        uint64_t own = used > given ? used - given : 0;
-        uint64_t room = own < allowed ? (allowed - own) / 2 : 0;
-        return allowed < LIMIT_SHARE && (given > room || bytes > room - given);
-}
-
-int account_charge_gift_locked(
-        struct pool *pool, uint32_t giver, uint32_t session, uint64_t bytes, uint64_t ranges) {
-        const struct holder *holder = &pool->holders[session];
-        if (holder->account == pool->holders[giver].account)
-                return client_is_over(pool, holder, bytes, ranges) ? -EDQUOT : 0;
-        if (holder->account &&
-                gift_is_over(holder->account, bytes, limit_load(&pool->limits.user_bytes)))
-                return -EDQUOT;
-        return account_charge_locked(pool, session, bytes, ranges);
 }
 
 int account_admit_session_locked(struct pool *pool, uint32_t uid) {
@@ -175,11 +171,95 @@ int account_admit_session_locked(struct pool *pool, uint32_t uid) {
         return limit_allows(pool, &pool->limits.user_clients, uid, own, left) ? 0 : -EDQUOT;
 }
 
-bool account_may_hold_locked(struct pool *pool, const struct holder *holder) {
+static uint64_t holds_left_locked(const struct pool *pool) {
+        return pool->ledger.hold_count - pool->holds_taken;
+}
+
+/* At once, as the table is what is shared. */
+static void charge_holds_locked(struct holder *holder, uint64_t more) {
+        sum_add(&holder->account->holds, more);
+        holder->settled.holds += more;
+}
+
+int account_charge_hold_locked(struct pool *pool, struct holder *holder) {
         const struct account *account = holder->account;
-        return !account ||
-               limit_allows(pool, &pool->limits.user_holds, account->uid, sum_load(&account->holds),
-                       pool->ledger.hold_count - pool->holds_taken);
+        if (!account)
+                return 0;
+        if (!limit_allows(pool, &pool->limits.user_holds, account->uid, sum_load(&account->holds),
+                    holds_left_locked(pool)))
+                return -EDQUOT;
+        charge_holds_locked(holder, 1);
+        return 0;
+}
+
+/* ---- Gifts ---- */
+
+/* What somebody uses of a limit, and how much of that others gave. */
+struct gift_limit {
+        enum pool_limit limit;
+        uint64_t allowed, used, given, more;
+};
+
+/* What others give may come to half of what is left beside it: whoever gets it can always take the other half itself. */
+static bool gift_find_excess(const struct gift_limit *limit, struct pool_excess *out) {
+        uint64_t own = limit->used > limit->given ? limit->used - limit->given : 0;
+        uint64_t room = own < limit->allowed ? (limit->allowed - own) / 2 : 0;
+        if (!is_over(limit->given, limit->more, limit->allowed < LIMIT_SHARE ? room : LIMIT_NONE))
+                return false;
+        out->limit = limit->limit;
+        out->used = limit->given;
+        out->allowed = room;
+        out->gift = true;
+        return true;
+}
+
+/* Also of who is free of shares: it does not take these itself. Needs the session and the table. */
+static bool gift_find_excess_of_holds_locked(const struct pool *pool, const struct holder *holder,
+        const struct pool_want *gift, struct pool_excess *out) {
+        const struct account *account = holder->account;
+        uint64_t used = sum_load(&account->holds);
+        const struct gift_limit limit = {POOL_LIMIT_USER_HOLDS,
+                limit_allowed(&pool->limits.user_holds, used, holds_left_locked(pool)), used,
+                sum_load(&account->given_holds), gift->holds};
+        return gift_find_excess(&limit, out);
+}
+
+/* Needs the session. */
+static bool gift_find_excess_locked(const struct pool *pool, const struct holder *holder,
+        const struct pool_want *gift, struct pool_excess *out) {
+        const struct pool_limits *limits = &pool->limits;
+        const struct account *account = holder->account;
+        const struct gift_limit all[] = {
+                {POOL_LIMIT_CLIENT_BYTES, limit_load(&limits->client_bytes), holder->held_bytes,
+                        holder->given_bytes, gift->bytes},
+                {POOL_LIMIT_CLIENT_RANGES, limit_load(&limits->client_ranges), holder->held_ranges,
+                        holder->given_ranges, gift->ranges},
+                {POOL_LIMIT_USER_BYTES, limit_load(&limits->user_bytes), sum_load(&account->bytes),
+                        sum_load(&account->given_bytes), gift->bytes},
+                {POOL_LIMIT_USER_RANGES, limit_load(&limits->user_ranges),
+                        sum_load(&account->ranges), sum_load(&account->given_ranges), gift->ranges},
+        };
+        for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+                if (gift_find_excess(&all[i], out))
+                        return true;
+        return false;
+}
+
+int account_charge_gift_locked(struct pool *pool, uint32_t session, const struct pool_want *gift) {
+        struct holder *holder = &pool->holders[session];
+        struct pool_excess excess;
+        if (holder->account == pool->holders[gift->giver].account)
+                return client_is_over(pool, holder, gift->bytes, gift->ranges) ? -EDQUOT : 0;
+        if (!holder->account)
+                return 0;
+        if (gift_find_excess_locked(pool, holder, gift, &excess))
+                return -EDQUOT;
+        spinlock_lock(&pool->table_lock);
+        int r = gift_find_excess_of_holds_locked(pool, holder, gift, &excess) ? -EDQUOT : 0;
+        if (r == 0)
+                charge_holds_locked(holder, gift->holds);
+        spinlock_unlock(&pool->table_lock);
+        return r == 0 ? account_charge_locked(pool, session, gift->bytes, gift->ranges) : r;
 }
 
 /* ---- Keys ---- */
@@ -265,9 +345,20 @@ static bool excess_of_share(struct pool *pool, struct pool_excess *out, enum poo
 
 static uint64_t holds_left(struct pool *pool) {
         spinlock_lock(&pool->table_lock);
-        uint64_t left = pool->ledger.hold_count - pool->holds_taken;
+        uint64_t left = holds_left_locked(pool);
         spinlock_unlock(&pool->table_lock);
         return left;
+}
+
+/* Of a gift from another uid. Needs the session. */
+static bool excess_of_gift_locked(struct pool *pool, const struct holder *holder,
+        const struct pool_want *want, struct pool_excess *out) {
+        if (gift_find_excess_locked(pool, holder, want, out))
+                return true;
+        spinlock_lock(&pool->table_lock);
+        bool found = gift_find_excess_of_holds_locked(pool, holder, want, out);
+        spinlock_unlock(&pool->table_lock);
+        return found;
 }
 
 static uint64_t bytes_left(struct pool *pool) {
@@ -281,24 +372,21 @@ static bool excess_find_locked(struct pool *pool, const struct holder *holder,
         const struct pool_want *want, struct pool_excess *out) {
         const struct pool_limits *limits = &pool->limits;
         const struct account *account = holder->account;
-        uint64_t bytes = sum_load(&account->bytes), given = sum_load(&account->given_bytes);
-        uint64_t allowed = limit_load(&limits->user_bytes);
-        bool gift = want->giver != 0 && pool->holders[want->giver].account != account;
-        bool within = want->giver != 0 && !gift;
+        uint64_t bytes = sum_load(&account->bytes), allowed = limit_load(&limits->user_bytes);
+        bool within = want->giver != 0 && pool->holders[want->giver].account == account;
+        if (want->giver != 0 && !within)
+                return excess_of_gift_locked(pool, holder, want, out);
         if (excess_find(out, POOL_LIMIT_CLIENT_BYTES, holder->held_bytes, want->bytes,
                     limit_load(&limits->client_bytes)) ||
                 excess_find(out, POOL_LIMIT_CLIENT_RANGES, holder->held_ranges, want->ranges,
                         limit_load(&limits->client_ranges)))
                 return true;
-        if (!within && (excess_find(out, POOL_LIMIT_USER_BYTES, bytes, want->bytes, allowed) ||
-                               excess_find(out, POOL_LIMIT_USER_RANGES, sum_load(&account->ranges),
-                                       want->ranges, limit_load(&limits->user_ranges))))
+        if (within)
+                return false;
+        if (excess_find(out, POOL_LIMIT_USER_BYTES, bytes, want->bytes, allowed) ||
+                excess_find(out, POOL_LIMIT_USER_RANGES, sum_load(&account->ranges), want->ranges,
+                        limit_load(&limits->user_ranges)))
                 return true;
-        if (gift && gift_is_over(account, want->bytes, allowed)) {
-                *out = (struct pool_excess){POOL_LIMIT_USER_BYTES, out->session, out->uid, given,
-                        bytes - given < allowed ? (allowed - (bytes - given)) / 2 : 0};
-                return true;
-        }
         if (want->pressed && allowed == LIMIT_SHARE && !uid_is_privileged(pool, out->uid) &&
                 excess_find(out, POOL_LIMIT_USER_BYTES, bytes, want->bytes,
                         (bytes + bytes_left(pool)) / 2))

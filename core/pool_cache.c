@@ -33,7 +33,8 @@ int pool_take_back(struct pool *pool, uint32_t session, struct block block, bool
         if (r == 0 && record.owner != session)
                 r = -ESTALE;
         if (r == 0) {
-                holder_uncount_gift(holder, record.given, block_bytes(pool, block.order));
+                holder_uncount_gift(holder, record.given,
+                        (struct gift){.bytes = block_bytes(pool, block.order)});
                 owner_drop_locked(pool, session, block, &result);
         }
         spinlock_unlock(stripe_of(pool, block.page));

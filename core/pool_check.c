@@ -106,7 +106,7 @@ static int blocks_check(struct pool_check *check) {
 /* ---- Lists ---- */
 
 struct session_sum {
-        uint64_t bytes, leases, holds, given;
+        uint64_t bytes, leases, holds, given, given_bytes, given_holds;
 };
 
 /* The live block whose head is at page, if there is one. */
@@ -130,8 +130,10 @@ static int leases_check(struct pool_check *check, uint32_t session, struct sessi
                                 check, "session %u: broken list at page %u", session, at - 1);
                 previous = at;
                 sum->leases++;
-                sum->given +=
+                bool given =
                         ledger_unpack(ledger_load(block_word(pool, block.page, block.order))).given;
+                sum->given += given;
+                sum->given_bytes += given ? block_bytes(pool, block.order) : 0;
                 sum->bytes += block_bytes(pool, block.order);
         }
         return 0;
@@ -155,7 +157,10 @@ static int holds_check(struct pool_check *check, uint32_t session, struct sessio
                                 check, "session %u: broken list at hold %u", session, at - 1);
                 previous = at;
                 sum->holds++;
-                sum->given += hold_unpack(word).given;
+                bool given = hold_unpack(word).given;
+                sum->given += given;
+                sum->given_holds += given;
+                sum->given_bytes += given ? block_bytes(pool, block.order) : 0;
                 sum->bytes += block_bytes(pool, block.order);
         }
         return 0;
@@ -175,9 +180,13 @@ static int session_check(struct pool_check *check, uint32_t session, struct sess
                         (unsigned long long)holder->held_bytes,
                         (unsigned long long)holder->held_ranges, (unsigned long long)sum.bytes,
                         (unsigned long long)(sum.leases + sum.holds));
-        if (sum.given != holder->given_ranges)
-                return CHECK_FAULT(check, "session %u: counts %llu gifts, lists %llu", session,
-                        (unsigned long long)holder->given_ranges, (unsigned long long)sum.given);
+        if (sum.given != holder->given_ranges || sum.given_bytes != holder->given_bytes ||
+                sum.given_holds != holder->given_holds || sum.holds != holder->hold_words)
+                return CHECK_FAULT(check,
+                        "session %u: counts %llu gifts of %llu bytes, lists %llu of %llu", session,
+                        (unsigned long long)holder->given_ranges,
+                        (unsigned long long)holder->given_bytes, (unsigned long long)sum.given,
+                        (unsigned long long)sum.given_bytes);
         total->leases += sum.leases;
         total->holds += sum.holds;
         return 0;
@@ -223,55 +232,78 @@ static int totals_check(struct pool_check *check) {
         return 0;
 }
 
-/* What the sessions and keys of all uids hold, together. */
-static struct account accounts_expected(struct pool *pool) {
-        struct account sum = {0};
+/* Adds up, by uid, what sessions and keys hold. */
+static int accounts_find_sessions(struct pool_check *check) {
+        struct pool *pool = check->pool;
         for (uint32_t session = SESSION_OPERATOR + 1; session < pool->sessions_used; session++) {
                 const struct holder *holder = &pool->holders[session];
                 if (!holder->account)
                         continue;
-                sum.bytes += holder->held_bytes;
-                sum.ranges += holder->held_ranges;
-                sum.given_bytes += holder->given_bytes;
-                sum.holds += holder->hold_words;
-                sum.clients++;
+                if (holder->account->uid != pool->ledger.sessions[session].uid)
+                        return CHECK_FAULT(check, "session %u: is charged to uid %u, not to its %u",
+                                session, holder->account->uid, pool->ledger.sessions[session].uid);
+                struct account_found *found = &holder->account->found;
+                found->bytes += holder->held_bytes;
+                found->ranges += holder->held_ranges;
+                found->given_bytes += holder->given_bytes;
+                found->given_ranges += holder->given_ranges;
+                found->holds += holder->hold_words;
+                found->given_holds += holder->given_holds;
+                found->clients++;
         }
+        return 0;
+}
+
+static int accounts_find_keys(struct pool_check *check) {
+        struct pool *pool = check->pool;
         for (uint32_t slot = 0; slot < pool->keys_used; slot++) {
-                uint64_t range = ledger_load(&pool->ledger.keys[slot].range);
+                const struct ledger_key *key = &pool->ledger.keys[slot];
+                uint64_t range = ledger_load(&key->range);
                 struct block block;
                 uint32_t owner;
                 if (range == 0 || !head_at(pool, key_page(range), &block, &owner))
                         continue;
-                sum.bytes += block_bytes(pool, block.order);
-                sum.ranges++;
-                sum.keys++;
+                struct account *account = account_find_locked(pool, key->uid);
+                if (!account)
+                        return CHECK_FAULT(check, "key %u: uid %u has no account", slot, key->uid);
+                account->found.bytes += block_bytes(pool, block.order);
+                account->found.ranges++;
+                account->found.keys++;
         }
-        return sum;
+        return 0;
+}
+
+static int account_check(struct pool_check *check, const struct account *account) {
+        const struct account_found *found = &account->found;
+        if (account->bytes == found->bytes && account->ranges == found->ranges &&
+                account->given_bytes == found->given_bytes &&
+                account->given_ranges == found->given_ranges && account->holds == found->holds &&
+                account->given_holds == found->given_holds && account->keys == found->keys &&
+                account->clients == found->clients)
+                return 0;
+        return CHECK_FAULT(check,
+                "uid %u: is charged %llu bytes in %llu ranges, %llu further holds, %llu clients "
+                "and "
+                "%llu keys, and has %llu in %llu, %llu, %llu and %llu (gifts: %llu bytes, %llu)",
+                account->uid, (unsigned long long)account->bytes,
+                (unsigned long long)account->ranges, (unsigned long long)account->holds,
+                (unsigned long long)account->clients, (unsigned long long)account->keys,
+                (unsigned long long)found->bytes, (unsigned long long)found->ranges,
+                (unsigned long long)found->holds, (unsigned long long)found->clients,
+                (unsigned long long)found->keys, (unsigned long long)account->given_bytes,
+                (unsigned long long)found->given_bytes);
 }
 
 static int accounts_check(struct pool_check *check) {
         struct pool *pool = check->pool;
-        struct account sum = {0}, expected = accounts_expected(pool);
-        for (uint32_t slot = 0; slot < pool->accounts_used; slot++) {
-                const struct account *account = &pool->accounts[slot];
-                sum.bytes += account->bytes;
-                sum.ranges += account->ranges;
-                sum.given_bytes += account->given_bytes;
-                sum.holds += account->holds;
-                sum.clients += account->clients;
-                sum.keys += account->keys;
-        }
-        if (sum.bytes != expected.bytes || sum.ranges != expected.ranges ||
-                sum.given_bytes != expected.given_bytes || sum.holds != expected.holds ||
-                sum.clients != expected.clients || sum.keys != expected.keys)
-                return CHECK_FAULT(check,
-                        "accounts of uids: %llu bytes in %llu ranges of %llu clients and %llu "
-                        "keys, who hold %llu in %llu, are %llu and have %llu",
-                        (unsigned long long)sum.bytes, (unsigned long long)sum.ranges,
-                        (unsigned long long)sum.clients, (unsigned long long)sum.keys,
-                        (unsigned long long)expected.bytes, (unsigned long long)expected.ranges,
-                        (unsigned long long)expected.clients, (unsigned long long)expected.keys);
-        return 0;
+        for (uint32_t slot = 0; slot < pool->accounts_used; slot++)
+                pool->accounts[slot].found = (struct account_found){0};
+        int r = accounts_find_sessions(check);
+        if (r == 0)
+                r = accounts_find_keys(check);
+        for (uint32_t slot = 0; slot < pool->accounts_used && r == 0; slot++)
+                r = account_check(check, &pool->accounts[slot]);
+        return r;
 }
 
 int pool_check(struct pool *pool, struct pool_check_report *report) {

@@ -159,7 +159,7 @@ void hold_drop_locked(
                 ledger_unpack(ledger_load(block_word(pool, block.page, block.order)));
         uint32_t at = hold_take_locked(pool, session, block.page, record);
         holder_uncount_gift(&pool->holders[session], hold_is_given(pool, at, record),
-                block_bytes(pool, block.order));
+                (struct gift){block_bytes(pool, block.order), at != 0});
         progress_begin_locked(pool, session, block.page, at, false);
         if (at == 0) {
                 assert(record.owner == session);

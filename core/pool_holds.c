@@ -161,15 +161,14 @@ uint32_t hold_take_locked(
 int hold_slot_take(struct pool *pool, uint32_t session, uint32_t *link) {
         int r = 0;
         spinlock_lock(&pool->table_lock);
-        if (pool->holds_taken < pool->ledger.hold_count &&
-                !account_may_hold_locked(pool, &pool->holders[session])) {
-                r = -EDQUOT;
-        } else if (pool->free_hold) {
+        if (pool->holds_taken < pool->ledger.hold_count)
+                r = account_charge_hold_locked(pool, &pool->holders[session]);
+        if (r == 0 && pool->free_hold) {
                 *link = pool->free_hold - 1;
                 pool->free_hold = pool->links[*link].page_next;
-        } else if (pool->holds_used < pool->ledger.hold_count) {
+        } else if (r == 0 && pool->holds_used < pool->ledger.hold_count) {
                 *link = pool->holds_used++;
-        } else {
+        } else if (r == 0) {
                 r = -ENOSPC;
         }
         pool->holds_taken += r == 0;

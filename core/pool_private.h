@@ -39,20 +39,26 @@ struct hold_link {
         bool given;
 };
 
+/* What a check has found that the sessions and keys of one uid hold. */
+struct account_found {
+        uint64_t bytes, ranges, given_bytes, given_ranges, holds, given_holds, keys, clients;
+};
+
 /* Of one uid. The sums are of what its sessions have settled, and of its keys. */
 struct account {
         alignas(64) _Atomic uint64_t bytes;
-        _Atomic uint64_t ranges, given_bytes, holds, keys, clients;
+        _Atomic uint64_t ranges, given_bytes, given_ranges, holds, given_holds, keys, clients;
         uint32_t uid;
-        uint32_t refs; /* sessions and keys; 0: a free slot; table_lock */
-        uint32_t next; /* in its bucket, or next free slot: slot + 1; table_lock */
+        uint32_t refs;              /* sessions and keys; 0: a free slot; table_lock */
+        uint32_t next;              /* in its bucket, or next free slot: slot + 1; table_lock */
+        struct account_found found; /* a check's */
 };
 #define ACCOUNT_COUNT   (LEDGER_SESSIONS + LEDGER_KEYS) /* each could be another uid's */
 #define ACCOUNT_BUCKETS 1024u
 
 /* What a session has, and what of it its account has heard of. */
 struct holding {
-        uint64_t bytes, ranges, given_bytes, holds;
+        uint64_t bytes, ranges, given_bytes, given_ranges, holds, given_holds;
 };
 
 /* Private state of a session slot. Type-stable: never freed before the pool. */
@@ -66,6 +72,7 @@ struct holder {
         uint64_t given_ranges; /* of them, by peers */
         uint64_t given_bytes;
         uint64_t hold_words;     /* further holds: entries of the ledger's table */
+        uint64_t given_holds;    /* of them, by peers */
         struct account *account; /* of its uid; NULL: the operator's session, or a free slot */
         struct holding settled;
         _Atomic uint64_t request; /* that is being run; 0: what changes is nobody's request */
@@ -178,12 +185,17 @@ struct account *account_find_locked(struct pool *pool, uint32_t uid);
 int account_charge_locked(struct pool *pool, uint32_t session, uint64_t bytes, uint64_t ranges);
 
 /* The same for what another session gives; needs both. */
-int account_charge_gift_locked(
-        struct pool *pool, uint32_t giver, uint32_t session, uint64_t bytes, uint64_t ranges);
+int account_charge_gift_locked(struct pool *pool, uint32_t session, const struct pool_want *gift);
 
-/* A hold of the session's is, or is no more, one that a peer gave. */
-void holder_count_gift(struct holder *holder, bool given, uint64_t bytes);
-void holder_uncount_gift(struct holder *holder, bool given, uint64_t bytes);
+/* What a peer gave: a hold of so many bytes, in the ledger's table or by a record. */
+struct gift {
+        uint64_t bytes;
+        bool further;
+};
+
+/* A hold of the session's is, or is no more, a gift, if it is given. */
+void holder_count_gift(struct holder *holder, bool given, struct gift gift);
+void holder_uncount_gift(struct holder *holder, bool given, struct gift gift);
 
 /* A key of this uid's holds so much from now on, or no more; needs keys, and takes the table. One more: -EDQUOT. */
 int account_add_key(struct pool *pool, uint32_t uid, uint64_t bytes);
@@ -192,8 +204,8 @@ void account_move_key(struct pool *pool, uint32_t uid, uint64_t from_bytes, uint
 
 /* One more session of this uid. -EDQUOT. Needs the table. */
 int account_admit_session_locked(struct pool *pool, uint32_t uid);
-/* Once more of its holds than it has now are in the ledger's table. Needs the table. */
-bool account_may_hold_locked(struct pool *pool, const struct holder *holder);
+/* One more of its holds is in the ledger's table. -EDQUOT. Needs the session and the table. */
+int account_charge_hold_locked(struct pool *pool, struct holder *holder);
 
 /* pool_grant.c: all need the locks that their names say. */
 int block_state(const struct pool *pool, struct block block, struct ledger_record *out);

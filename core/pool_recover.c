@@ -148,7 +148,7 @@ static int block_holds_recover(struct recovery *recovery, struct block block) {
                         struct hold_link *link = &pool->links[at - 1];
                         hold_link_locked(pool, link->session, at - 1, block);
                         holder_count_gift(&pool->holders[link->session], link->given,
-                                block_bytes(pool, block.order));
+                                (struct gift){block_bytes(pool, block.order), true});
                         continue;
                 }
                 uint32_t slot = at - 1 - (uint32_t)pool->ledger.hold_count;
@@ -191,7 +191,8 @@ static int block_recover(struct recovery *recovery, uint64_t page, struct ledger
         atomic_store_explicit(&pool->leases[page].granted, pool_clock_s(), memory_order_relaxed);
         if (record.owner != OWNER_NONE)
                 lease_link_locked(pool, record.owner, block);
-        holder_count_gift(&pool->holders[record.owner], record.given, block_bytes(pool, order));
+        holder_count_gift(&pool->holders[record.owner], record.given,
+                (struct gift){.bytes = block_bytes(pool, order)});
         atomic_fetch_add_explicit(&pool->held[order].blocks, 1, memory_order_relaxed);
         return 0;
 }

@@ -79,9 +79,9 @@ static void hold_give_locked(
         _Atomic uint64_t *word = block_word(pool, block.page, block.order);
         struct ledger_record record = ledger_unpack(ledger_load(word));
         uint32_t at = hold_take_locked(pool, session, block.page, record);
-        uint64_t bytes = block_bytes(pool, block.order);
-        holder_uncount_gift(&pool->holders[session], hold_is_given(pool, at, record), bytes);
-        holder_count_gift(&pool->holders[peer], true, bytes);
+        const struct gift gift = {block_bytes(pool, block.order), at != 0};
+        holder_uncount_gift(&pool->holders[session], hold_is_given(pool, at, record), gift);
+        holder_count_gift(&pool->holders[peer], true, gift);
         progress_begin_locked(pool, session, block.page, at, false);
         if (at == 0) {
                 record.owner = peer;
@@ -101,11 +101,27 @@ static void hold_give_locked(
         progress_done_locked(pool, session);
 }
 
-static uint64_t blocks_bytes(const struct pool *pool, const struct block *blocks, size_t count) {
-        uint64_t bytes = 0;
-        for (size_t i = 0; i < count; i++)
-                bytes += block_bytes(pool, blocks[i].order);
-        return bytes;
+/* What a give of these takes from its receiver. As further holds count all of blocks that the session has such of: at most so
+ * many of the ledger's table move. Needs the session. */
+static struct pool_want gift_want_locked(
+        struct pool *pool, uint32_t session, const struct block *blocks, size_t count) {
+        struct pool_want want = {.ranges = count, .giver = session};
+        for (size_t i = 0; i < count; i++) {
+                uint32_t page = blocks[i].page;
+                want.bytes += block_bytes(pool, blocks[i].order);
+                spinlock_lock(stripe_of(pool, page));
+                want.holds += pool->leases[page].holds &&
+                              (index_find_locked(pool, session, page, false) ||
+                                      index_find_locked(pool, session, page, true));
+                spinlock_unlock(stripe_of(pool, page));
+        }
+        return want;
+}
+
+static int gift_charge_locked(struct pool *pool, uint32_t session, const struct block *blocks,
+        size_t count, uint32_t peer) {
+        const struct pool_want want = gift_want_locked(pool, session, blocks, count);
+        return account_charge_gift_locked(pool, peer, &want);
 }
 
 int pool_give_many(struct pool *pool, uint32_t session, const struct block *blocks, size_t count,
@@ -121,8 +137,7 @@ int pool_give_many(struct pool *pool, uint32_t session, const struct block *bloc
         if (r == 0)
                 batch_unmark_locked(pool, session, blocks, count);
         if (r == 0 && session != peer)
-                r = account_charge_gift_locked(
-                        pool, session, peer, blocks_bytes(pool, blocks, count), count);
+                r = gift_charge_locked(pool, session, blocks, count, peer);
         for (size_t i = 0; i < count && r == 0 && session != peer; i++) {
                 spinlock_lock(stripe_of(pool, blocks[i].page));
                 hold_give_locked(pool, session, blocks[i], peer);

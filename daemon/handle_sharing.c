@@ -61,7 +61,9 @@ enum status handle_attach(struct call *call) {
 static enum status give_refuse_quota(struct call *call) {
         const struct request_give *give = &call->request->give;
         const struct block *blocks = call->worker->scratch->blocks;
-        struct pool_want want = {.ranges = give->ranges.count, .giver = call->session->id};
+        struct pool_want want = {.ranges = give->ranges.count,
+                .holds = give->ranges.count,
+                .giver = call->session->id};
         for (size_t i = 0; i < give->ranges.count; i++)
                 want.bytes += call->served->page_bytes << blocks[i].order;
         return call_refuse_quota(call, give->peer, &want);

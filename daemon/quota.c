@@ -142,8 +142,9 @@ static void excess_explain(
         else
                 snprintf(figures, sizeof(figures), "%" PRIu64 " of its %" PRIu64 " %s",
                         excess->used, excess->allowed, limit->things);
+        const char *when = want->pressed ? " while others wait" : excess->gift ? " for gifts" : "";
         call_refuse_over(call, "%s holds %s%s (%s): %s, or have it raised with buddyctl quota", who,
-                figures, want->pressed ? " while others wait" : "", quota_name(limit->quota),
+                figures, when, quota_name(limit->quota),
                 want->giver ? "let it release some" : limit->mend);
 }
 
