@@ -176,6 +176,9 @@ int pool_give_many(struct pool *pool, uint32_t session, const struct block *bloc
 int pool_publish(
         struct pool *pool, uint32_t session, const char *key, struct block block, uint32_t use);
 
+/* What a key names, at this moment. -ENOENT. */
+int pool_key_block(struct pool *pool, const char *key, struct block *out);
+
 /* Attaches the session to what is under the key. use may be NULL. -ENOENT. */
 int pool_lookup(
         struct pool *pool, uint32_t session, const char *key, struct block *out, uint32_t *use);

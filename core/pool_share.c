@@ -367,6 +367,16 @@ int pool_lookup(
         return r;
 }
 
+int pool_key_block(struct pool *pool, const char *key, struct block *out) {
+        spinlock_lock(&pool->keys_lock);
+        uint32_t slot = key_find_locked(pool, key);
+        int r = slot < LEDGER_KEYS ? 0 : -ENOENT;
+        if (r == 0)
+                *out = key_block_locked(pool, slot);
+        spinlock_unlock(&pool->keys_lock);
+        return r;
+}
+
 int pool_unpublish(struct pool *pool, uint32_t session, const char *key) {
         struct pool_freed freed = {.freed = false};
         spinlock_lock(&pool->holders[session].lock);

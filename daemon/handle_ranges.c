@@ -222,6 +222,11 @@ static int alloc_grant_or_queue(struct call *call, unsigned order, struct block 
 
 static enum status alloc_wait(struct call *call, unsigned order) {
         struct block block;
+        if (call->request->alloc.timeout_ms == 0) {
+                enum status status = call_admit_share(call, call->served->page_bytes << order);
+                if (status != STATUS_OK)
+                        return status;
+        }
         int error = alloc_grant_or_queue(call, order, &block);
         if (error == -EINPROGRESS) {
                 call->reply.kind = REPLY_NONE;

@@ -117,6 +117,15 @@ static enum status key_refuse(struct call *call, int error, const char *key) {
         }
 }
 
+/* What the key names may be something else by now, or nothing. */
+static enum status lookup_refuse_quota(struct call *call) {
+        struct pool_want want = {0};
+        struct block block;
+        if (pool_key_block(call->served->pool, call->request->lookup.key, &block) == 0)
+                want = hold_want(call, block);
+        return call_refuse_quota(call, 0, &want);
+}
+
 enum status handle_lookup(struct call *call) {
         const char *key = call->request->lookup.key;
         struct block block;
@@ -124,10 +133,8 @@ enum status handle_lookup(struct call *call) {
         int error = pool_lookup(call->served->pool, call->session->id, key, &block, &use);
         if (error == -EDQUOT && call_take_back_own(call) > 0)
                 error = pool_lookup(call->served->pool, call->session->id, key, &block, &use);
-        if (error == -EDQUOT) {
-                struct pool_want want = hold_want(call, block);
-                return call_refuse_quota(call, 0, &want);
-        }
+        if (error == -EDQUOT)
+                return lookup_refuse_quota(call);
         if (error == -ENOSPC)
                 return call_refuse(call, STATUS_NO_SPACE, "the table of shared holds is full");
         if (error)

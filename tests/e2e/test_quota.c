@@ -84,6 +84,27 @@ Test(quota, bytes_of_a_uid_are_of_all_its_clients) {
         scene_close(&scene);
 }
 
+/* A lookup holds, too, and says what is in the way of that. */
+Test(quota, a_lookup_is_told_the_limit_and_the_figures) {
+        struct scene scene;
+        struct buddyclient_range half, found;
+        scene_open(&scene);
+        scene_limit(&scene, "", "client-bytes = 64K\nuser-bytes = 128K\n");
+        struct buddyclient *one = client_new(&scene), *two = client_new(&scene);
+        cr_assert_eq(buddyclient_alloc(one, 32768, &half), 0);
+        cr_assert_eq(buddyclient_publish(one, "half", &half), 0);
+        cr_assert_eq(buddyclient_lookup(one, "half", &found), 0);
+        expect_over(one, buddyclient_lookup(one, "half", &found),
+                "client 2 holds 64 KiB of its 64 KiB (client-bytes)", 32768);
+        cr_assert_eq(buddyclient_lookup(two, "half", &found), 0);
+        expect_over(two, buddyclient_lookup(two, "half", &found),
+                "uid 0 holds 128 KiB of its 128 KiB (user-bytes)", 32768);
+        cr_assert_eq(buddyclient_unpublish(one, "half"), 0);
+        buddyclient_destroy(one);
+        buddyclient_destroy(two);
+        scene_close(&scene);
+}
+
 /* What is only at hand in its own caches is given back before it is refused. */
 Test(quota, cached_ranges_make_room) {
         struct scene scene;
@@ -240,6 +261,10 @@ Test(quota, while_others_wait_bytes_have_a_share) {
                         MUST(buddyclient_stats(client, &stats) == 0);
                 while (stats.waiters == 0);
                 MUST(buddyclient_alloc(client, MIB, &range) == -EDQUOT);
+                MUST(strstr(buddyclient_detail(client),
+                        "uid 12345 holds 2 MiB of its 2 MiB while others wait"));
+                /* Waiting for no time is not waiting. */
+                MUST(buddyclient_alloc_wait(client, MIB, 0, &range) == -EDQUOT);
                 MUST(strstr(buddyclient_detail(client),
                         "uid 12345 holds 2 MiB of its 2 MiB while others wait"));
         });
