@@ -16,8 +16,7 @@
 #include "worker.h"
 
 #define PATIENCE_MS       5000u /* for a hello, the rest of a frame, a reader that does not read */
-#define OUTPUT_HIGH_BYTES (64u * 1024)   /* waiting: no more requests are run */
-#define OUTPUT_MAX_BYTES  (1024u * 1024) /* waiting: dropped */
+#define OUTPUT_MORE_BYTES (960u * 1024) /* waiting beyond client-output: dropped */
 
 /* ---- Closing ---- */
 
@@ -150,11 +149,32 @@ static int connection_poll(struct connection *connection, uint32_t events) {
                 &connection->worker->poller, &connection->socket, connection->fd, events);
 }
 
+static uint64_t connection_limit(const _Atomic uint64_t *limit) {
+        return atomic_load_explicit(limit, memory_order_relaxed);
+}
+
+/* So many replies, of so many bytes, are as much as may be in flight before another request is run. */
+static bool connection_has_enough(
+        const struct connection *connection, uint64_t in_flight, uint64_t bytes) {
+        const struct users *users = &connection->worker->serving->users;
+        return in_flight >= connection_limit(&users->client_requests) ||
+               bytes > connection_limit(&users->client_output);
+}
+
 bool connection_listens(const struct connection *connection) {
         size_t waiting = output_waiting(&connection->output);
         return connection->state < CONNECTION_PARTING &&
-               (connection->deaf ||
-                       (connection->must_tell ? waiting == 0 : waiting <= OUTPUT_HIGH_BYTES));
+               (connection->deaf || waiting == 0 ||
+                       (!connection->must_tell &&
+                               !connection_has_enough(connection, connection->in_flight, waiting)));
+}
+
+void connection_pace(struct connection *connection) {
+        struct worker *worker = connection->worker;
+        if (worker->output_for == connection &&
+                connection_has_enough(connection, connection->in_flight,
+                        output_waiting(&connection->output) + worker->output_bytes))
+                connection_flush(worker);
 }
 
 /* A whole frame, or one that is wrong already, was received and not run. */
@@ -181,8 +201,10 @@ void connection_settle(struct connection *connection) {
                 connection_close(connection, NULL);
                 return;
         }
-        if (waiting > OUTPUT_MAX_BYTES) {
-                connection_close(connection, "more than 1 MiB of replies wait to be read");
+        if (waiting > OUTPUT_MORE_BYTES &&
+                connection_has_enough(connection, 0, waiting - OUTPUT_MORE_BYTES)) {
+                connection_close(
+                        connection, "more replies wait to be read than may (client-output)");
                 return;
         }
         if (!connection_charge(connection, waiting + connection->input_bytes)) {
@@ -237,6 +259,8 @@ static void connection_turn_deaf(struct connection *connection) {
 
 static void connection_sent(struct connection *connection, int error) {
         bool closed = error == -EPIPE || error == -ECONNRESET;
+        if (output_waiting(&connection->output) == 0)
+                connection->in_flight = 0;
         if (closed && connection->session && connection->state < CONNECTION_PARTING)
                 connection_turn_deaf(connection);
         else if (closed)
@@ -293,6 +317,7 @@ void connection_reply(struct connection *connection, const struct reply *reply) 
                 return;
         worker->output_for = connection;
         worker->output_bytes += (size_t)length;
+        connection->in_flight++;
         if (worker->output_bytes >= WORKER_OUTPUT_HIGH)
                 connection_flush(worker);
 }

@@ -38,6 +38,7 @@ struct connection {
         struct user
                 *user; /* whose connection it counts as; NULL once that has gone on to an orphan */
         uint64_t buffer_bytes; /* that the user was charged for */
+        uint64_t in_flight;    /* replies since the socket last had taken all of them */
         int fd;
         enum connection_state state;
         bool expects_cache;         /* a descriptor may come */

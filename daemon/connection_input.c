@@ -76,6 +76,8 @@ static void connection_run(struct connection *connection, size_t length) {
                 used += took;
                 if (connection->must_tell)
                         connection_tell(connection);
+                else
+                        connection_pace(connection);
         }
         worker->poller.now_ns = now_ns;
         if (used > 0)

@@ -7,6 +7,9 @@
 /* Requests of it may be run now. */
 bool connection_listens(const struct connection *connection);
 
+/* Sends what was encoded for it once that is as much as may be in flight. */
+void connection_pace(struct connection *connection);
+
 /* A whole frame, or one that is wrong already, was received and not run. */
 bool connection_has_request(const struct connection *connection);
 

@@ -30,7 +30,7 @@ static enum status quota_change(struct call *call) {
         if (!quota_value_is_possible(quota, request->value))
                 return call_refuse(call, STATUS_INVALID, "%s cannot be %s; give %s",
                         quota_name(quota), quota_value_text(quota, request->value).text,
-                        request->value == 0 ? "1 or more, or nobody could connect to change it"
+                        request->value == 0 ? "1 or more, or nobody could be served to change it"
                                             : "a figure or none");
         enum status status = quota_is_of_daemon(quota) ? call_admit_operator_of_all(call)
                                                        : call_admit_operator(call);

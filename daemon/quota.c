@@ -33,17 +33,24 @@ void quota_defaults(uint64_t limits[static QUOTA_END]) {
         for (unsigned i = 0; i < QUOTA_END; i++)
                 limits[i] = quota_value_is_possible((enum quota)i, QUOTA_SHARE) ? QUOTA_SHARE
                                                                                 : QUOTA_NONE;
+        limits[QUOTA_CLIENT_OUTPUT] = CLIENT_OUTPUT_BYTES;
 }
 
 bool quota_is_bytes(enum quota quota) {
         return quota == QUOTA_CLIENT_BYTES || quota == QUOTA_USER_BYTES ||
-               quota == QUOTA_USER_BUFFERS;
+               quota == QUOTA_USER_BUFFERS || quota == QUOTA_CLIENT_OUTPUT;
 }
 
+static bool quota_may_be_share(enum quota quota) {
+        return quota >= QUOTA_USER_BYTES && quota <= QUOTA_USER_BUFFERS &&
+               quota != QUOTA_USER_RANGES;
+}
+
+/* Where nobody may connect, or no request may be in flight, nobody could change it again. */
 bool quota_value_is_possible(enum quota quota, uint64_t value) {
-        if (quota == QUOTA_USER_CONNECTIONS && value == 0)
-                return false;
-        return value != QUOTA_SHARE || (quota >= QUOTA_USER_BYTES && quota != QUOTA_USER_RANGES);
+        if (value == 0)
+                return quota != QUOTA_USER_CONNECTIONS && quota != QUOTA_CLIENT_REQUESTS;
+        return value != QUOTA_SHARE || quota_may_be_share(quota);
 }
 
 struct bytes_text quota_value_text(enum quota quota, uint64_t value) {
@@ -80,24 +87,39 @@ void quota_apply(struct served_pool *served, const uint64_t limits[static QUOTA_
         quota_push(served);
 }
 
+/* Where the whole daemon's limits are; NULL: it is a pool's. */
+static _Atomic uint64_t *quota_of_daemon(struct users *users, enum quota quota) {
+        switch (quota) {
+        case QUOTA_USER_CONNECTIONS:
+                return &users->connections_limit;
+        case QUOTA_USER_BUFFERS:
+                return &users->buffers_limit;
+        case QUOTA_CLIENT_REQUESTS:
+                return &users->client_requests;
+        case QUOTA_CLIENT_OUTPUT:
+                return &users->client_output;
+        default:
+                return NULL;
+        }
+}
+
+void quota_apply_daemon(struct users *users, const uint64_t limits[static QUOTA_END]) {
+        for (unsigned i = 0; i < QUOTA_END; i++)
+                if (quota_of_daemon(users, (enum quota)i))
+                        atomic_store(quota_of_daemon(users, (enum quota)i), limits[i]);
+}
+
 uint64_t quota_get(struct serving *serving, const struct served_pool *served, enum quota quota) {
-        if (quota == QUOTA_USER_CONNECTIONS)
-                return atomic_load(&serving->users.connections_limit);
-        if (quota == QUOTA_USER_BUFFERS)
-                return atomic_load(&serving->users.buffers_limit);
-        return atomic_load(&served->limits[quota]);
+        const _Atomic uint64_t *of_daemon = quota_of_daemon(&serving->users, quota);
+        return atomic_load(of_daemon ? of_daemon : &served->limits[quota]);
 }
 
 void quota_set(
         struct serving *serving, struct served_pool *served, enum quota quota, uint64_t value) {
-        if (quota == QUOTA_USER_CONNECTIONS) {
-                atomic_store(&serving->users.connections_limit, value);
-        } else if (quota == QUOTA_USER_BUFFERS) {
-                atomic_store(&serving->users.buffers_limit, value);
-        } else {
-                atomic_store(&served->limits[quota], value);
+        _Atomic uint64_t *of_daemon = quota_of_daemon(&serving->users, quota);
+        atomic_store(of_daemon ? of_daemon : &served->limits[quota], value);
+        if (!of_daemon)
                 quota_push(served);
-        }
 }
 
 /* ---- In words ---- */

@@ -9,6 +9,9 @@
 struct served_pool;
 struct serving;
 struct settings;
+struct users;
+
+#define CLIENT_OUTPUT_BYTES (UINT64_C(64) << 10) /* unless given */
 
 /* Those that no config names. */
 void quota_defaults(uint64_t limits[static QUOTA_END]);
@@ -31,6 +34,9 @@ bool quota_is_bytes(enum quota quota);
 
 /* Puts a pool's limits into force. */
 void quota_apply(struct served_pool *served, const uint64_t limits[static QUOTA_END]);
+
+/* The same of the whole daemon's. */
+void quota_apply_daemon(struct users *users, const uint64_t limits[static QUOTA_END]);
 
 /* One limit of a pool, or of the whole daemon. */
 uint64_t quota_get(struct serving *serving, const struct served_pool *served, enum quota quota);

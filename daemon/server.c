@@ -278,9 +278,7 @@ int server_run(const struct settings *settings, const struct server_start *start
         if (!error)
                 error = users_init(&serving.users);
         if (!error) {
-                atomic_store(
-                        &serving.users.connections_limit, settings->limits[QUOTA_USER_CONNECTIONS]);
-                atomic_store(&serving.users.buffers_limit, settings->limits[QUOTA_USER_BUFFERS]);
+                quota_apply_daemon(&serving.users, settings->limits);
                 error = serving_start(&serving, start);
                 users_deinit(&serving.users);
         }

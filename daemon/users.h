@@ -24,6 +24,7 @@ struct users {
         uint64_t connections;     /* the lock */
         _Atomic uint64_t buffer_bytes;
         _Atomic uint64_t connections_limit, buffers_limit; /* QUOTA_NONE, QUOTA_SHARE or a figure */
+        _Atomic uint64_t client_requests, client_output; /* of one connection: the same, no share */
 };
 
 /* So much is used of so much. */

@@ -16,14 +16,16 @@
         X(USER_HOLDS, "user-holds", 8, false)                                                      \
         X(USER_WAITS, "user-waits", 9, false)                                                      \
         X(USER_CONNECTIONS, "user-connections", 10, true)                                          \
-        X(USER_BUFFERS, "user-buffers", 11, true)
+        X(USER_BUFFERS, "user-buffers", 11, true)                                                  \
+        X(CLIENT_REQUESTS, "client-requests", 12, true)                                            \
+        X(CLIENT_OUTPUT, "client-output", 13, true)
 
 enum quota {
         QUOTA_NOTHING = 0,
 #define X(name, text, number, of_daemon) QUOTA_##name = number,
         QUOTA_LIST(X)
 #undef X
-                QUOTA_END = 12,
+                QUOTA_END = 14,
 };
 
 #define QUOTA_NONE UINT64_MAX /* no limit */

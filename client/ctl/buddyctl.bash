@@ -72,7 +72,7 @@ _buddyctl() {
         --pool) placeholder=NAME ;;
         --set)
                 words='client-bytes client-ranges client-waits user-bytes user-ranges user-clients user-keys user-holds
-                        user-waits user-connections user-buffers'
+                        user-waits user-connections user-buffers client-requests client-output'
                 compopt -o nospace 2>/dev/null
                 mapfile -t COMPREPLY < <(compgen -S = -W "$words" -- "$current")
                 return

@@ -18,7 +18,7 @@ static const char *const names[QUOTA_END] = {
 
 static bool limit_is_bytes(unsigned limit) {
         return limit == QUOTA_CLIENT_BYTES || limit == QUOTA_USER_BYTES ||
-               limit == QUOTA_USER_BUFFERS;
+               limit == QUOTA_USER_BUFFERS || limit == QUOTA_CLIENT_OUTPUT;
 }
 
 static const char *limit_text(char text[QUANTITY_BYTES], unsigned limit, uint64_t value) {

@@ -379,6 +379,103 @@ Test(quota, a_crowd_of_one_uid_leaves_descriptors_for_another) {
         scene_close(&scene);
 }
 
+/* Who does not read is not served on: of its requests so many are run as there is room for unread replies in its socket, and the others
+ * once it reads. Each of these allocs shows in the pool when it is run. */
+static void expect_paced(const char *limits) {
+        enum { COUNT = 1000 };
+        static uint8_t frames[COUNT * 32];
+        struct scene scene;
+        struct wire wire;
+        struct reply reply;
+        size_t length = 0;
+        char keys[96];
+        scene_open(&scene);
+        snprintf(keys, sizeof keys, "workers = 1\n%s", limits);
+        scene_limit(&scene, keys, "");
+        struct buddyclient *other = client_new(&scene);
+        wire_open(&wire, &scene);
+        wire_hello(&wire, &scene);
+        for (unsigned each = 0; each < COUNT; each++) {
+                struct request request = alloc_request(SCENE_PAGE, 1);
+                request.id = 1000 + each;
+                ptrdiff_t frame = request_encode(&request, frames + length, sizeof frames - length);
+                cr_assert_gt(frame, 0);
+                length += (size_t)frame;
+        }
+        wire_send(&wire, frames, length);
+        for (uint64_t deadline = now_ms() + PATIENCE_MS; stats_of(other).held_bytes == 0;)
+                cr_assert_lt(now_ms(), deadline);
+        /* The worker has been through all of it, and beyond, by the time that it has answered these. */
+        for (unsigned each = 0; each < 100; each++)
+                stats_of(other);
+        uint64_t run = stats_of(other).held_bytes / SCENE_PAGE;
+        cr_expect_lt(run, COUNT, "%s: all %lu are run", limits, run);
+        for (unsigned each = 0; each < COUNT; each++) {
+                cr_assert(wire_reply(&wire, &reply), "closed after %u replies", each);
+                cr_assert_eq(reply.id, 1000 + each);
+                cr_assert_eq(reply.kind, REPLY_RANGES);
+        }
+        wire_expect_alive(&wire);
+        wire_close(&wire);
+        buddyclient_destroy(other);
+        scene_close(&scene);
+}
+
+Test(quota, requests_in_flight_of_a_client_are_bounded) {
+        expect_paced("client-requests = 1\n");
+}
+
+Test(quota, replies_that_wait_for_a_client_are_bounded) {
+        expect_paced("client-output = 0\n");
+}
+
+/* Whoever reads gets the largest replies also where next to nothing may wait. */
+Test(quota, a_reader_is_not_closed_for_large_replies) {
+        struct scene scene;
+        struct wire wire;
+        struct reply reply;
+        scene_open(&scene);
+        scene_limit(&scene, "client-output = 0\nclient-requests = 1\n", "");
+        wire_open(&wire, &scene);
+        wire_hello(&wire, &scene);
+        for (unsigned each = 0; each < 64; each++)
+                wire_request(&wire, (struct request){.kind = REQUEST_MAP,
+                                            .map = {.cell_bytes = SCENE_PAGE, .cells = 4096}});
+        for (unsigned each = 0; each < 64; each++)
+                cr_assert(wire_reply(&wire, &reply) && reply.kind == REPLY_MAP, "reply %u", each);
+        wire_expect_alive(&wire);
+        wire_close(&wire);
+        scene_close(&scene);
+}
+
+/* What the file says of the whole daemon counts from SIGHUP on, like what it says of a pool. */
+Test(quota, limits_of_the_daemon_are_read_again) {
+        struct scene scene;
+        char path[128];
+        scene_open(&scene);
+        scene_limit(&scene, "user-connections = 100\n", "");
+        snprintf(path, sizeof path, "%s/buddyd.conf", scene.folder);
+        FILE *file = fopen(path, "w");
+        cr_assert_not_null(file);
+        fprintf(file,
+                "[buddyd]\nsocket-mode = 0666\nuser-connections = 50\nclient-requests = 7\n[pool "
+                "%s]\n"
+                "size = 4M\n",
+                scene.pool);
+        fclose(file);
+        kill(scene.daemon, SIGHUP);
+        scene_await_line(&scene, "[buddyd]: user-connections is 50 now, was 100");
+        const struct json *limits =
+                json_member(ctl_json(&scene, "quota", "--json", NULL), "limits");
+        cr_expect_eq(json_member(limits, "user-connections")->integer, 50);
+        cr_expect_eq(json_member(limits, "client-requests")->integer, 7);
+        cr_expect_eq(json_member(limits, "client-output")->integer, 65536);
+        ctl_refused(&scene, 1, "quota", "--set", "client-requests=0", NULL);
+        ctl_refused(&scene, 1, "quota", "--set", "client-output=share", NULL);
+        cr_expect_eq(ctl(&scene, "quota", "--set", "client-output=128K", NULL)->status, 0);
+        scene_close(&scene);
+}
+
 Test(quota, buddyctl_shows_and_sets) {
         struct scene scene;
         struct buddyclient_range range;
