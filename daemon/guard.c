@@ -1,7 +1,10 @@
 /* See guard.h. */
 #include "guard.h"
 
+#include <malloc.h>
+
 #include "served_pool.h"
+#include "users.h"
 
 #define GUARD_MS 1000u
 
@@ -9,12 +12,11 @@ static void guard_on_timer(uv_timer_t *timer) {
         struct guard *guard = timer->data;
         for (size_t i = 0; i < guard->pool_count; i++)
                 store_mend_segment(guard->pools[i].store, pool_pages(guard->pools[i].pool));
+        if (users_have_left(guard->users))
+                malloc_trim(0);
 }
 
-int guard_start(
-        struct guard *guard, uv_loop_t *loop, struct served_pool *pools, size_t pool_count) {
-        guard->pools = pools;
-        guard->pool_count = pool_count;
+int guard_start(struct guard *guard, uv_loop_t *loop) {
         int error = uv_timer_init(loop, &guard->timer);
         if (error)
                 return error;

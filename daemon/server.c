@@ -205,9 +205,11 @@ static int serving_accept(struct serving *serving, const struct server_start *st
         }
         if (!error)
                 error = serving_start_watchdog(serving);
+        serving->guard = (struct guard){.pools = serving->pools,
+                .pool_count = serving->pool_count,
+                .users = &serving->users};
         if (!error)
-                error = guard_start(
-                        &serving->guard, &serving->loop, serving->pools, serving->pool_count);
+                error = guard_start(&serving->guard, &serving->loop);
         if (!error) {
                 for (size_t i = 0; i < serving->pool_count; i++)
                         trimmer_start(&serving->trimmers[i], &serving->loop, &serving->pools[i]);

@@ -10,6 +10,8 @@
 #define DESCRIPTORS_EACH 2u  /* a socket and a pidfd */
 #define DESCRIPTORS_OWN  64u /* of the daemon, at least */
 #define BUFFERS_MAX      (UINT64_C(256) << 20)
+#define CROWD            128u /* connections: fewer are not worth the work */
+#define FLOOD_BYTES      (UINT64_C(1) << 20)
 
 bool user_is_privileged(uint32_t uid) {
         return uid == 0 || uid == getuid();
@@ -50,6 +52,8 @@ static struct user *user_take_in_locked(struct users *users, uint32_t uid) {
         }
         user->connections++;
         users->connections++;
+        if (users->connections > users->connections_peak)
+                users->connections_peak = users->connections;
         return user;
 }
 
@@ -103,6 +107,8 @@ bool users_buffer(
         uint64_t more = (uint64_t)more_bytes;
         uint64_t own = atomic_fetch_add(&user->buffer_bytes, more) + more;
         uint64_t used = atomic_fetch_add(&users->buffer_bytes, more) + more;
+        if (used > atomic_load_explicit(&users->buffers_peak, memory_order_relaxed))
+                atomic_store_explicit(&users->buffers_peak, used, memory_order_relaxed);
         uint64_t allowed = limit_allowed(
                 atomic_load(&users->buffers_limit), user->uid, own, used, BUFFERS_MAX);
         *excess = (struct users_excess){own, allowed};
@@ -115,4 +121,19 @@ void users_count(struct users *users, uint32_t uid, uint64_t *connections, uint6
         *connections = user ? user->connections : 0;
         *buffer_bytes = user ? atomic_load(&user->buffer_bytes) : 0;
         pthread_mutex_unlock(&users->lock);
+}
+
+bool users_have_left(struct users *users) {
+        uint64_t bytes = atomic_load(&users->buffer_bytes);
+        uint64_t bytes_peak = atomic_load(&users->buffers_peak);
+        pthread_mutex_lock(&users->lock);
+        bool left = (users->connections_peak >= CROWD &&
+                            users->connections <= users->connections_peak / 2) ||
+                    (bytes_peak >= FLOOD_BYTES && bytes <= bytes_peak / 2);
+        if (left) {
+                users->connections_peak = users->connections;
+                atomic_store(&users->buffers_peak, bytes);
+        }
+        pthread_mutex_unlock(&users->lock);
+        return left;
 }

@@ -20,9 +20,10 @@ struct user {
 struct users {
         pthread_mutex_t lock;
         struct link all;
-        uint64_t connections_max; /* for which there are descriptors */
-        uint64_t connections;     /* the lock */
-        _Atomic uint64_t buffer_bytes;
+        uint64_t connections_max;  /* for which there are descriptors */
+        uint64_t connections;      /* the lock */
+        uint64_t connections_peak; /* since memory was last given back; the lock */
+        _Atomic uint64_t buffer_bytes, buffers_peak;
         _Atomic uint64_t connections_limit, buffers_limit; /* QUOTA_NONE, QUOTA_SHARE or a figure */
         _Atomic uint64_t client_requests, client_output; /* of one connection: the same, no share */
 };
@@ -48,6 +49,9 @@ bool users_buffer(
 
 /* What a uid has. */
 void users_count(struct users *users, uint32_t uid, uint64_t *connections, uint64_t *buffer_bytes);
+
+/* A crowd has gone, or a flood run dry: the memory that it took is free, and more than is needed soon. Once for each. */
+bool users_have_left(struct users *users);
 
 /* Shares do not bind root and the daemon's own user. */
 bool user_is_privileged(uint32_t uid);

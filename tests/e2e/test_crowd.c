@@ -96,6 +96,55 @@ static int raw_connect(const struct scene *scene) {
         return fd;
 }
 
+/* Sends more than the peer takes, and reads nothing of the replies. */
+static void member_flood(const struct wire *member) {
+        static uint8_t frames[64 * 1024];
+        const struct request request = {.id = 7, .kind = REQUEST_PING};
+        size_t length = 0, at = 0;
+        for (ptrdiff_t one;
+                (one = request_encode(&request, frames + length, sizeof frames - length)) > 0;)
+                length += (size_t)one;
+        for (int full = 0; full < 20;) {
+                ssize_t sent =
+                        send(member->fd, frames + at, length - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+                if (sent > 0)
+                        at = (at + (size_t)sent) % length;
+                full = sent > 0 ? 0 : full + 1;
+                if (sent <= 0)
+                        poll(NULL, 0, 1);
+        }
+}
+
+/* What a crowd of slow readers had waiting goes back to the system, too. */
+Test(crowd, memory_goes_back_when_a_crowd_has_left) {
+        enum { MEMBERS = 300 };
+        struct scene scene;
+        if (E2E_SANITIZED)
+                cr_skip_test("a sanitizer keeps memory itself");
+        scene_open(&scene);
+        scene_start(&scene, "--size", "4M", NULL);
+        struct buddyclient *observer = client_new(&scene);
+        struct wire *members = calloc(MEMBERS, sizeof *members);
+        cr_assert_not_null(members);
+        uint64_t before = scene_daemon_resident(&scene);
+        for (size_t each = 0; each < MEMBERS; each++) {
+                member_open(&members[each], &scene);
+                member_flood(&members[each]);
+        }
+        uint64_t after = scene_daemon_resident(&scene);
+        cr_assert_gt(after, before + 8 * MIB, "%lu bytes, then %lu", before, after);
+        for (size_t each = 0; each < MEMBERS; each++)
+                close(members[each].fd);
+        for (uint64_t deadline = now_ms() + PATIENCE_MS; after > before + 2 * MIB;) {
+                after = scene_daemon_resident(&scene);
+                cr_assert_lt(now_ms(), deadline, "%lu bytes, then %lu", before, after);
+                poll(NULL, 0, 20);
+        }
+        free(members);
+        buddyclient_destroy(observer);
+        scene_close(&scene);
+}
+
 /* With no descriptor left the daemon serves those whom it has, burns no processor, and takes new ones when it can. */
 Test(crowd, no_descriptors_left_passes_by_itself) {
         struct scene scene;
