@@ -270,3 +270,20 @@ int buddyclient_release(struct buddyclient *client, const struct buddyclient_ran
                 rc = client_refuse(client, -EINVAL, "no range");
         return rc == 0 ? release_by_requests(client, range, 1) : rc;
 }
+
+void giveback_unused(struct buddyclient *client, struct buddyclient_range *ranges, size_t count) {
+        struct batch batch;
+        size_t left = 0;
+        for (size_t i = 0; i < count; i++) {
+                struct buddyclient_range *range = &ranges[i];
+                enum cache_release result =
+                        cache_release(&client->cache, range, &range->generation);
+                if (result > CACHE_RELEASED_FULL && client_leave_cache(client, range) == 0)
+                        ranges[left++] = *range;
+        }
+        /* Without memory they stay held, which the table knows. */
+        if (left == 0 || batch_init(&batch, client, ranges, left) < 0)
+                return;
+        channel_owe(&client->channel, &batch);
+        batch_deinit(&batch);
+}

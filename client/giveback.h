@@ -18,5 +18,9 @@ int giveback_accept(void *context, const struct reply *reply);
  * may be left of it; if not, it is still to be asked for. */
 void giveback_later(struct giveback *giveback, const struct call *call);
 
+/* Ranges that were just taken out of the cache and are not needed after all; nothing is waited for: what the cache does not take
+ * is owed to the daemon. Their names change. */
+void giveback_unused(struct buddyclient *client, struct buddyclient_range *ranges, size_t count);
+
 /* Puts a range into the cache. 0; -ESTALE; 1: it goes by a request, under the name that it then has. */
 int giveback_cached(struct buddyclient *client, struct buddyclient_range *range);

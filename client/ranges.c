@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cache_slot.h"
+#include "giveback.h"
 #include "taking.h"
 
 /* What the daemon granted as ranges of at least the length that was asked for. */
@@ -227,7 +228,7 @@ bool taking_all_cached(
                 return false;
         size_t had = cache_take(&client->cache, length, count, taken);
         if (had < count)
-                buddyclient_release_many(client, taken, had);
+                giveback_unused(client, taken, had);
         else
                 memcpy(out, taken, count * sizeof(*taken));
         return had == count;

@@ -25,7 +25,7 @@ struct request_alloc taking_refill(
         struct buddyclient *client, uint64_t length, size_t count, size_t wanted);
 void taking_refilled(struct buddyclient *client, const struct request_alloc *alloc);
 
-/* Takes all out of the cache, or none. */
+/* Takes all out of the cache, or none; waits for nothing. */
 bool taking_all_cached(
         struct buddyclient *client, uint64_t length, size_t count, struct buddyclient_range *out);
 
