@@ -142,10 +142,16 @@ static void socket_file(struct doctor *doctor) {
 static void say_away(struct doctor *doctor, int error) {
         doctor_say(doctor, "daemon", FINDING_WRONG, "no buddyd answers at %s: %s",
                 doctor->socket_path, strerror(-error));
-        if (error == -EACCES)
-                doctor_mend(doctor, "usermod -aG $(stat -c %%G %s) $(id -un)", doctor->socket_path);
+        struct stat status;
+        const char *path = doctor->socket_path;
+        bool owner_only = stat(path, &status) == 0 && !(status.st_mode & S_IWGRP);
+        if (error != -EACCES)
+                doctor_mend(doctor, "buddyd --socket %s", path);
+        else if (owner_only)
+                doctor_mend(doctor, "sudo -u $(stat -c %%U %s) buddyctl --socket %s doctor", path,
+                        path);
         else
-                doctor_mend(doctor, "buddyd --socket %s", doctor->socket_path);
+                doctor_mend(doctor, "usermod -aG $(stat -c %%G %s) $(id -un)", path);
 }
 
 void doctor_socket(struct doctor *doctor) {
@@ -165,7 +171,10 @@ void doctor_socket(struct doctor *doctor) {
                 say_away(doctor, error);
                 return;
         }
-        doctor_say(doctor, "daemon", FINDING_FINE, "answers, pid %d", (int)doctor->daemon);
+        if (doctor->daemon > 0)
+                doctor_say(doctor, "daemon", FINDING_FINE, "answers, pid %d", (int)doctor->daemon);
+        else
+                doctor_say(doctor, "daemon", FINDING_FINE, "answers, from another pid namespace");
         if (doctor->has_stats) {
                 ask_seals(doctor, &address);
                 return;

@@ -230,3 +230,38 @@ Test(doctor, limits_that_are_none_are_usage_errors) {
         scene_close(&scene);
         ctl_refused(&scene, 3, "check", "--min-largest", "1M", NULL);
 }
+
+/* As another user; what it prints. */
+static const char *doctor_as(const struct scene *scene, uid_t uid) {
+        static char text[4096];
+        int ends[2];
+        cr_assert_eq(pipe(ends), 0);
+        pid_t process = process_fork();
+        if (process == 0) {
+                if (dup2(ends[1], STDOUT_FILENO) < 0 || setgid(uid) != 0 || setuid(uid) != 0)
+                        _exit(126);
+                execl(program_buddyctl(), "buddyctl", "--socket", scene->socket, "doctor", NULL);
+                _exit(127);
+        }
+        close(ends[1]);
+        FILE *out = fdopen(ends[0], "r");
+        text[fread(text, 1, sizeof text - 1, out)] = '\0';
+        fclose(out);
+        cr_expect_eq(process_wait(process), 3);
+        return text;
+}
+
+/* The group of a socket helps only where the group may connect. */
+Test(doctor, tells_who_may_not_connect_what_helps) {
+        struct scene scene;
+        if (geteuid() != 0)
+                cr_skip_test("needs to become other users");
+        scene_open(&scene);
+        scene_start(&scene, "--size", "8M", NULL);
+        const char *said = doctor_as(&scene, 12345);
+        cr_expect(strstr(said, "mend: sudo -u $(stat -c %U "), "%s", said);
+        cr_assert_eq(chmod(scene.socket, 0660), 0);
+        said = doctor_as(&scene, 12345);
+        cr_expect(strstr(said, "mend: usermod -aG $(stat -c %G "), "%s", said);
+        scene_close(&scene);
+}
