@@ -38,6 +38,9 @@ int store_examine_ledger(struct store *store, bool *finished);
 /* Looks whether the segment is as long as the ledger says. */
 int store_check_segment(const struct store *store);
 
+/* Puts it back where a client could change it, and says so: who holds what is in the ledger, and is not lost with bytes. -errno. */
+int store_mend_length(const struct store *store);
+
 /* Logs that a step failed, with the mend for this error; returns it. */
 int store_refuse(const struct store *store, const char *step, int error);
 

@@ -7,6 +7,7 @@
 #include "bytes.h"
 #include "ration.h"
 #include "store.h"
+#include "store_kind.h"
 
 /* A length that is not the segment's own: -errno if it cannot be put right. */
 static int length_mend(const struct store *store, uint64_t found_bytes) {
@@ -39,13 +40,17 @@ static int holes_mend(struct store *store, uint64_t pages, uint64_t missing) {
                        : reserve_map_mend(&store->reserved);
 }
 
-void store_mend_segment(struct store *store, uint64_t pages) {
+int store_mend_length(const struct store *store) {
         struct stat status;
-        int error = 0;
         if (fstat(store->segment_fd, &status) != 0)
-                return;
-        if ((uint64_t)status.st_size != store->settings.max_size_bytes)
-                error = length_mend(store, (uint64_t)status.st_size);
+                return -errno;
+        if ((uint64_t)status.st_size == store->settings.max_size_bytes)
+                return 0;
+        return length_mend(store, (uint64_t)status.st_size);
+}
+
+void store_mend_segment(struct store *store, uint64_t pages) {
+        int error = store_mend_length(store);
         uint64_t missing = missing_bytes(store, pages);
         if (!error && missing > 0)
                 error = holes_mend(store, pages, missing);

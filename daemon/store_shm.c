@@ -104,7 +104,8 @@ static int segment_check(struct store *store) {
         }
         if (error)
                 return store_refuse(store, "open its segment", error);
-        return store_check_segment(store);
+        error = store_mend_length(store);
+        return error ? store_refuse(store, "put back the length of its segment", error) : 0;
 }
 
 static int ledger_take_over(struct store *store) {

@@ -29,6 +29,44 @@ static void await_resident(int fd, uint64_t bytes) {
                 cr_assert_lt(now_ms(), deadline, "%lu bytes are behind it", resident_of(fd));
 }
 
+/* While no daemon runs nobody puts it back: the next one does, and holds are not lost with bytes. */
+static void a_cut_segment_is_taken_over(const char *commit) {
+        struct scene scene;
+        struct wire wire;
+        struct buddyclient_range range;
+        scene_open(&scene);
+        scene_start(&scene, "--size", "4M", "--backing", "posix-shm", "--commit", commit, NULL);
+        wire_open(&wire, &scene);
+        wire_hello(&wire, &scene);
+        int segment = wire.descriptors[0];
+        struct buddyclient *client = client_new(&scene);
+        cr_assert_eq(buddyclient_alloc(client, MIB, &range), 0);
+        for (off_t length = 0; length <= (off_t)(8 * MIB); length += 8 * (off_t)MIB) {
+                scene_kill(&scene);
+                cr_assert_eq(ftruncate(segment, length), 0);
+                scene_start(
+                        &scene, "--size", "4M", "--backing", "posix-shm", "--commit", commit, NULL);
+                scene_await_line(&scene, length ? "from 4M to 8M" : "from 4M to 0");
+                cr_assert_eq(length_of(segment), (off_t)(4 * MIB));
+                await_resident(segment, strcmp(commit, "eager") == 0 ? 4 * MIB : 2 * MIB);
+                memset(buddyclient_pointer(client, &range), 1, MIB);
+                expect_held(client, MIB);
+        }
+        cr_assert_eq(buddyclient_release(client, &range), 0);
+        expect_sound(&scene);
+        wire_close(&wire);
+        buddyclient_destroy(client);
+        scene_close(&scene);
+}
+
+Test(segment, a_cut_eager_segment_is_taken_over) {
+        a_cut_segment_is_taken_over("eager");
+}
+
+Test(segment, a_cut_lazy_segment_is_taken_over) {
+        a_cut_segment_is_taken_over("lazy");
+}
+
 static void a_cut_segment_is_put_back(const char *commit) {
         struct scene scene;
         struct wire wire;
