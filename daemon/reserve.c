@@ -142,6 +142,11 @@ static int unit_reserve_locked(struct reserve_map *map, uint64_t unit) {
         return error;
 }
 
+void reserve_map_note(struct reserve_map *map, uint64_t offset_bytes) {
+        bit_set(map->resident, offset_bytes / RESERVE_UNIT_BYTES);
+        bit_set(map->units, offset_bytes / RESERVE_UNIT_BYTES);
+}
+
 /* That the trimming finds it touched needs no order but that of the pool's locks: who returns it does so later. */
 static void unit_touch(struct reserve_map *map, uint64_t unit) {
         if (!bit_is_set(map->touched, unit))

@@ -47,6 +47,9 @@ struct reserve_map {
 int reserve_map_init(struct reserve_map *map, int fd, uint64_t length_bytes);
 void reserve_map_deinit(struct reserve_map *map);
 
+/* A predecessor has reserved the unit of this offset. */
+void reserve_map_note(struct reserve_map *map, uint64_t offset_bytes);
+
 /* Reserves what is not reserved yet of a range. 0, -ENOSPC, -ENOMEM. Any thread. */
 int reserve_map_commit(struct reserve_map *map, uint64_t offset_bytes, uint64_t length_bytes);
 

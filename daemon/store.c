@@ -211,6 +211,22 @@ static int store_format(struct store *store) {
         return 0;
 }
 
+/* Whatever is held was reserved when it was granted. What a client has taken away since, while no daemon ran, too, is put back. */
+static void store_note_held(struct store *store) {
+        const uint64_t page_bytes = store->settings.page_bytes, pages = pool_pages(store->pool);
+        struct block block;
+        uint32_t owner;
+        for (uint64_t page = 0; ledger_next_live(&store->ledger, pages, &page, &block, &owner);) {
+                uint64_t at = (uint64_t)block.page * page_bytes, end = page * page_bytes;
+                for (; at < end; at += RESERVE_UNIT_BYTES)
+                        reserve_map_note(&store->reserved, at);
+                /* Of the others in the same unit nothing is to be learned. */
+                end = (end + RESERVE_UNIT_BYTES - 1) / RESERVE_UNIT_BYTES * RESERVE_UNIT_BYTES;
+                page = end / page_bytes;
+        }
+        store_mend_segment(store, pages);
+}
+
 static int store_start_pool(struct store *store) {
         struct pool_backing backing = {0};
         int error = 0;
@@ -236,6 +252,8 @@ static int store_start_pool(struct store *store) {
         store->restarts = ledger_load(&store->ledger.header->restarts);
         if (store->taken_over)
                 ledger_store(&store->ledger.header->restarts, ++store->restarts);
+        if (store->taken_over && store->settings.commit == COMMIT_LAZY)
+                store_note_held(store);
         return 0;
 }
 
