@@ -192,7 +192,8 @@ int buddyclient_unpublish(struct buddyclient *client, const char *key);
  *
  * Nothing here ever waits for the daemon, also not while it is gone. What can be had from the cache is had by the submission
  * itself and told by the next dispatch; buddyclient_alloc and buddyclient_release do the same at once. Any thread may submit, and
- * the calls that wait may be used beside it. In a forked child no callback is run. */
+ * the calls that wait may be used beside it: they are sent at once, and so may overtake what was submitted before. A client that has
+ * nothing under way learns of the end of its session by its next submission or call. In a forked child no callback is run. */
 
 /* What became of a submission. Valid until the callback returns. */
 struct buddyclient_completion {
@@ -216,7 +217,7 @@ int buddyclient_fd(struct buddyclient *client);
  * callback, or another thread is in it; -ENOTCONN: in a forked child, or the session is gone and all callbacks have been run. */
 int buddyclient_dispatch(struct buddyclient *client);
 
-/* data is handed to the callback. Keys, names and ranges are copied. The callback may be NULL where there is nothing to be had. A range
+/* data is handed to the callback. Keys, names and ranges are copied. The callback may be NULL for release, publish and unpublish. A range
  * that is submitted for release or as a gift is no longer the caller's. What is refused at once (-EINVAL, -ESTALE, -ENOMEM: no memory in
  * this process, -ENOTCONN) has no callback. */
 int buddyclient_submit_alloc(
