@@ -217,6 +217,17 @@ const char *scene_refused(struct scene *scene, int status, ...) {
         return refusal;
 }
 
+void scene_start_limited(struct scene *scene, const char *daemon_keys, const char *pool_keys) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/buddyd.conf", scene->folder);
+        FILE *file = fopen(path, "w");
+        cr_assert_not_null(file);
+        fprintf(file, "[buddyd]\nsocket-mode = 0666\n%s[pool %s]\nsize = 4M\n%s", daemon_keys,
+                scene->pool, pool_keys);
+        fclose(file);
+        scene_start(scene, "--config", path, NULL);
+}
+
 bool scene_start_or_refuse(struct scene *scene, ...) {
         va_list arguments;
         va_start(arguments, scene);

@@ -39,6 +39,9 @@ void scene_open(struct scene *scene);
 /* Starts buddyd with these arguments (NULL at the end) and returns when it says READY=1. */
 void scene_start(struct scene *scene, ...) __attribute__((sentinel));
 
+/* The same with a config file that lets every user in, has these lines of [buddyd] and of the pool, and a pool of 4 MiB. */
+void scene_start_limited(struct scene *scene, const char *daemon_keys, const char *pool_keys);
+
 /* Starts buddyd, which must end by itself with this status, having written exactly one line (but what it noted
  * before it could know, for status 1); returns that line. */
 const char *scene_refused(struct scene *scene, int status, ...) __attribute__((sentinel));
@@ -99,6 +102,7 @@ struct buddyclient *client_new(const struct scene *scene);
 struct buddyclient *client_try(const struct scene *scene);
 /* The same with the library's own cache, as large as it is unless set. */
 struct buddyclient *client_caching(const struct scene *scene);
+struct buddyclient *client_caching_bytes(const struct scene *scene, uint64_t bytes);
 struct buddyclient_stats stats_of(struct buddyclient *client);
 /* Expects held + cached + free == size and no fault from buddyctl check. */
 void expect_sound(const struct scene *scene);

@@ -27,6 +27,16 @@ struct buddyclient *client_caching(const struct scene *scene) {
         return NULL;
 }
 
+struct buddyclient *client_caching_bytes(const struct scene *scene, uint64_t bytes) {
+        struct buddyclient *client = NULL;
+        cr_assert_eq(buddyclient_new(&client), 0);
+        cr_assert_eq(buddyclient_set_socket(client, scene->socket), 0);
+        cr_assert_eq(buddyclient_set_pool(client, scene->pool), 0);
+        cr_assert_eq(buddyclient_set_cache_bytes(client, bytes), 0);
+        cr_assert_eq(buddyclient_connect(client), 0);
+        return client;
+}
+
 struct buddyclient *client_new(const struct scene *scene) {
         struct buddyclient *client = NULL;
         cr_assert_eq(buddyclient_new(&client), 0);

@@ -29,16 +29,6 @@ static struct buddyclient *cached_new(const struct scene *scene) {
         return client;
 }
 
-static struct buddyclient *cached_sized(const struct scene *scene, uint64_t bytes) {
-        struct buddyclient *client = NULL;
-        cr_assert_eq(buddyclient_new(&client), 0);
-        cr_assert_eq(buddyclient_set_socket(client, scene->socket), 0);
-        cr_assert_eq(buddyclient_set_pool(client, scene->pool), 0);
-        cr_assert_eq(buddyclient_set_cache_bytes(client, bytes), 0);
-        cr_assert_eq(buddyclient_connect(client), 0);
-        return client;
-}
-
 /* Nothing may be held or cached any more, and everything merged. */
 static void unstage(struct scene *scene, struct buddyclient *observer) {
         await_held(observer, 0);
@@ -159,7 +149,7 @@ Test(cache, held_bytes_are_exact_whatever_is_cached) {
 
 static void expect_kept(struct scene *scene, struct buddyclient *observer, uint64_t set,
         uint64_t least, uint64_t most) {
-        struct buddyclient *client = cached_sized(scene, set);
+        struct buddyclient *client = client_caching_bytes(scene, set);
         for (int round = 0; round < 3; round++) {
                 cr_assert_eq(fill(client), 0);
                 uint64_t cached = stats_of(observer).cached_bytes;

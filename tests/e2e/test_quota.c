@@ -14,17 +14,6 @@ TestSuite(quota, .timeout = 120);
 
 enum { ALICE = 12345, BOB = 12346 };
 
-static void scene_limit(struct scene *scene, const char *daemon_keys, const char *pool_keys) {
-        char path[128];
-        snprintf(path, sizeof path, "%s/buddyd.conf", scene->folder);
-        FILE *file = fopen(path, "w");
-        cr_assert_not_null(file);
-        fprintf(file, "[buddyd]\nsocket-mode = 0666\n%s[pool %s]\nsize = 4M\n%s", daemon_keys,
-                scene->pool, pool_keys);
-        fclose(file);
-        scene_start(scene, "--config", path, NULL);
-}
-
 /* Refused for its quota, with these words, and nothing has changed. */
 static void expect_over(
         struct buddyclient *client, int result, const char *detail, uint64_t held_bytes) {
@@ -38,7 +27,7 @@ Test(quota, bytes_and_ranges_of_a_client_are_bounded) {
         struct scene scene;
         struct buddyclient_range ranges[4], more;
         scene_open(&scene);
-        scene_limit(&scene, "", "client-bytes = 64K\nclient-ranges = 3\n");
+        scene_start_limited(&scene, "", "client-bytes = 64K\nclient-ranges = 3\n");
         struct buddyclient *client = client_new(&scene), *other = client_new(&scene);
         cr_assert_eq(buddyclient_alloc_many(client, 16384, 3, ranges), 0);
         expect_over(client, buddyclient_alloc(client, 16384, &more), "3 of its 3 ranges", 49152);
@@ -60,7 +49,7 @@ Test(quota, bytes_of_a_uid_are_of_all_its_clients) {
         struct scene scene;
         struct buddyclient_range half, rest, more;
         scene_open(&scene);
-        scene_limit(&scene, "", "user-bytes = 1M\n");
+        scene_start_limited(&scene, "", "user-bytes = 1M\n");
         struct buddyclient *one = client_new(&scene), *two = client_new(&scene);
         cr_assert_eq(buddyclient_alloc(one, MIB / 2, &half), 0);
         cr_assert_eq(buddyclient_alloc(two, MIB / 2, &rest), 0);
@@ -75,7 +64,7 @@ Test(quota, bytes_of_a_uid_are_of_all_its_clients) {
         expect_over(two, buddyclient_alloc(two, 1, &more), "1 MiB of its 1 MiB", MIB);
         /* Also after a crash. */
         scene_kill(&scene);
-        scene_limit(&scene, "", "user-bytes = 1M\n");
+        scene_start_limited(&scene, "", "user-bytes = 1M\n");
         expect_over(two, buddyclient_alloc(two, 1, &more), "1 MiB of its 1 MiB", MIB);
         cr_assert_eq(buddyclient_unpublish(two, "kept"), 0);
         cr_assert_eq(buddyclient_alloc(two, MIB / 2, &more), 0);
@@ -89,7 +78,7 @@ Test(quota, a_lookup_is_told_the_limit_and_the_figures) {
         struct scene scene;
         struct buddyclient_range half, found;
         scene_open(&scene);
-        scene_limit(&scene, "", "client-bytes = 64K\nuser-bytes = 128K\n");
+        scene_start_limited(&scene, "", "client-bytes = 64K\nuser-bytes = 128K\n");
         struct buddyclient *one = client_new(&scene), *two = client_new(&scene);
         cr_assert_eq(buddyclient_alloc(one, 32768, &half), 0);
         cr_assert_eq(buddyclient_publish(one, "half", &half), 0);
@@ -110,7 +99,7 @@ Test(quota, cached_ranges_make_room) {
         struct scene scene;
         struct buddyclient_range pages[16], whole;
         scene_open(&scene);
-        scene_limit(&scene, "", "user-bytes = 64K\n");
+        scene_start_limited(&scene, "", "user-bytes = 64K\n");
         struct buddyclient *caching = client_caching(&scene), *other = client_new(&scene);
         for (int round = 0; round < 50; round++) {
                 size_t count = 0;
@@ -140,7 +129,7 @@ Test(quota, cached_ranges_make_room_for_gifts) {
         struct scene scene;
         struct buddyclient_range gift;
         scene_open(&scene);
-        scene_limit(&scene, "", "client-bytes = 64K\n");
+        scene_start_limited(&scene, "", "client-bytes = 64K\n");
         struct buddyclient *caching = client_caching(&scene), *giver = client_new(&scene);
         cache_pages(caching, 16);
         cr_assert_gt(stats_of(giver).cached_bytes, 0);
@@ -158,11 +147,11 @@ Test(quota, cached_ranges_of_one_who_is_away_make_room) {
         struct scene scene;
         struct buddyclient_range whole;
         scene_open(&scene);
-        scene_limit(&scene, "", "user-bytes = 64K\n");
+        scene_start_limited(&scene, "", "user-bytes = 64K\n");
         struct buddyclient *caching = client_caching(&scene);
         cache_pages(caching, 16);
         scene_kill(&scene);
-        scene_limit(&scene, "", "user-bytes = 64K\n");
+        scene_start_limited(&scene, "", "user-bytes = 64K\n");
         struct buddyclient *other = client_new(&scene);
         cr_expect_eq(buddyclient_alloc(other, 65536, &whole), 0, "%s", buddyclient_detail(other));
         buddyclient_destroy(caching);
@@ -195,7 +184,7 @@ Test(quota, gifts_leave_their_receiver_half_of_what_it_has_left) {
         if (geteuid() != 0)
                 cr_skip_test("needs to become other users");
         scene_open(&scene);
-        scene_limit(&scene, "", "user-bytes = 1M\n");
+        scene_start_limited(&scene, "", "user-bytes = 1M\n");
         struct buddyclient *victim = client_new(&scene);
         uint32_t peer = buddyclient_id(victim);
         AS_USER(ALICE, &scene, client, {
@@ -222,7 +211,7 @@ Test(quota, alone_a_uid_may_take_everything) {
         if (geteuid() != 0)
                 cr_skip_test("needs to become other users");
         scene_open(&scene);
-        scene_limit(&scene, "", "");
+        scene_start_limited(&scene, "", "");
         AS_USER(ALICE, &scene, client, {
                 static struct buddyclient_range pages[1024];
                 struct buddyclient_range more;
@@ -241,7 +230,7 @@ Test(quota, while_others_wait_bytes_have_a_share) {
         if (geteuid() != 0)
                 cr_skip_test("needs to become other users");
         scene_open(&scene);
-        scene_limit(&scene, "", "");
+        scene_start_limited(&scene, "", "");
         cr_assert_eq(pipe(ends), 0);
         struct buddyclient *observer = client_new(&scene);
         pid_t waiter = process_fork();
@@ -278,7 +267,7 @@ Test(quota, keys_waits_and_clients_are_bounded) {
         struct scene scene;
         struct buddyclient_range range, all;
         scene_open(&scene);
-        scene_limit(&scene, "", "user-keys = 2\nclient-waits = 1\nuser-clients = 2\n");
+        scene_start_limited(&scene, "", "user-keys = 2\nclient-waits = 1\nuser-clients = 2\n");
         struct buddyclient *client = client_new(&scene), *second = client_new(&scene);
         cr_assert_eq(buddyclient_alloc(client, 1, &range), 0);
         cr_assert_eq(buddyclient_publish(client, "a", &range), 0);
@@ -319,7 +308,7 @@ Test(quota, keys_waits_and_clients_are_bounded) {
 Test(quota, connections_are_bounded_also_those_that_are_lost) {
         struct scene scene;
         scene_open(&scene);
-        scene_limit(&scene, "user-connections = 4\n", "");
+        scene_start_limited(&scene, "user-connections = 4\n", "");
         for (int each = 0; each < 3; each++) {
                 struct wire wire;
                 struct reply reply;
@@ -355,7 +344,7 @@ Test(quota, a_crowd_of_one_uid_leaves_descriptors_for_another) {
                 cr_skip_test("needs to become other users");
         scene_open(&scene);
         scene.fd_limit = 256;
-        scene_limit(&scene, "", "");
+        scene_start_limited(&scene, "", "");
         cr_assert_eq(pipe(pipe_ends), 0);
         pid_t crowd = process_fork();
         if (crowd == 0) {
@@ -391,7 +380,7 @@ static void expect_paced(const char *limits) {
         char keys[96];
         scene_open(&scene);
         snprintf(keys, sizeof keys, "workers = 1\n%s", limits);
-        scene_limit(&scene, keys, "");
+        scene_start_limited(&scene, keys, "");
         struct buddyclient *other = client_new(&scene);
         wire_open(&wire, &scene);
         wire_hello(&wire, &scene);
@@ -435,7 +424,7 @@ Test(quota, a_reader_is_not_closed_for_large_replies) {
         struct wire wire;
         struct reply reply;
         scene_open(&scene);
-        scene_limit(&scene, "client-output = 0\nclient-requests = 1\n", "");
+        scene_start_limited(&scene, "client-output = 0\nclient-requests = 1\n", "");
         wire_open(&wire, &scene);
         wire_hello(&wire, &scene);
         for (unsigned each = 0; each < 64; each++)
@@ -445,119 +434,5 @@ Test(quota, a_reader_is_not_closed_for_large_replies) {
                 cr_assert(wire_reply(&wire, &reply) && reply.kind == REPLY_MAP, "reply %u", each);
         wire_expect_alive(&wire);
         wire_close(&wire);
-        scene_close(&scene);
-}
-
-/* What the file says of the whole daemon counts from SIGHUP on, like what it says of a pool. */
-Test(quota, limits_of_the_daemon_are_read_again) {
-        struct scene scene;
-        char path[128];
-        scene_open(&scene);
-        scene_limit(&scene, "user-connections = 100\n", "");
-        snprintf(path, sizeof path, "%s/buddyd.conf", scene.folder);
-        FILE *file = fopen(path, "w");
-        cr_assert_not_null(file);
-        fprintf(file,
-                "[buddyd]\nsocket-mode = 0666\nuser-connections = 50\nclient-requests = 7\n[pool "
-                "%s]\n"
-                "size = 4M\n",
-                scene.pool);
-        fclose(file);
-        kill(scene.daemon, SIGHUP);
-        scene_await_line(&scene, "[buddyd]: user-connections is 50 now, was 100");
-        const struct json *limits =
-                json_member(ctl_json(&scene, "quota", "--json", NULL), "limits");
-        cr_expect_eq(json_member(limits, "user-connections")->integer, 50);
-        cr_expect_eq(json_member(limits, "client-requests")->integer, 7);
-        cr_expect_eq(json_member(limits, "client-output")->integer, 65536);
-        ctl_refused(&scene, 1, "quota", "--set", "client-requests=0", NULL);
-        ctl_refused(&scene, 1, "quota", "--set", "client-output=share", NULL);
-        cr_expect_eq(ctl(&scene, "quota", "--set", "client-output=128K", NULL)->status, 0);
-        scene_close(&scene);
-}
-
-Test(quota, buddyctl_shows_and_sets) {
-        struct scene scene;
-        struct buddyclient_range range;
-        scene_open(&scene);
-        scene_limit(&scene, "", "user-bytes = 2M\n");
-        struct buddyclient *client = client_new(&scene);
-        cr_assert_eq(buddyclient_alloc(client, MIB, &range), 0);
-        const struct json *quota = ctl_json(&scene, "quota", "--json", NULL);
-        const struct json *limits = json_member(quota, "limits");
-        cr_assert_eq(json_member(limits, "user-bytes")->integer, 2 * MIB);
-        cr_assert_str_eq(json_member(limits, "client-bytes")->text, "none");
-        cr_assert_str_eq(json_member(limits, "user-keys")->text, "share");
-        cr_assert_eq(ctl(&scene, "quota", "--set", "user-bytes=1M", NULL)->status, 0);
-        cr_assert_eq(buddyclient_alloc(client, 1, &range), -EDQUOT);
-        cr_assert_eq(ctl(&scene, "quota", "--set", "user-bytes=none", NULL)->status, 0);
-        cr_assert_eq(buddyclient_alloc(client, 1, &range), 0);
-        const struct run *shown = ctl(&scene, "quota", NULL);
-        cr_assert_eq(shown->status, 0);
-        cr_assert(strstr(shown->out, "user-connections") && strstr(shown->out, "CONNECTIONS"), "%s",
-                shown->out);
-        ctl_refused(&scene, 2, "quota", "--set", "user-bytes", NULL);
-        ctl_refused(&scene, 2, "quota", "--set", "nonsense=1", NULL);
-        ctl_refused(&scene, 2, "quota", "--set", "user-bytes=much", NULL);
-        ctl_refused(&scene, 1, "quota", "--set", "client-bytes=share", NULL);
-        buddyclient_destroy(client);
-        scene_close(&scene);
-}
-
-/* buddyctl as a user of this group; its exit status. */
-static int set_as(const struct scene *scene, gid_t group, const char *pool, const char *setting) {
-        pid_t process = process_fork();
-        if (process == 0) {
-                if (setgroups(0, NULL) != 0 || setgid(group) != 0 || setuid(ALICE) != 0 ||
-                        !freopen("/dev/null", "w", stderr))
-                        _exit(126);
-                execl(program_buddyctl(), "buddyctl", "--socket", scene->socket, "--pool", pool,
-                        "quota", "--set", setting, NULL);
-                _exit(127);
-        }
-        return process_wait(process);
-}
-
-/* Who operates one pool does not thereby decide about the others. */
-Test(quota, limits_of_all_pools_are_for_those_who_operate_all) {
-        struct scene scene;
-        char pools[200], second[80];
-        if (geteuid() != 0)
-                cr_skip_test("needs to become other users");
-        scene_open(&scene);
-        snprintf(second, sizeof second, "%.60s-2", scene.pool);
-        snprintf(pools, sizeof pools,
-                "admin-group = 4242\n[pool %s]\nsize = 1M\nadmin-group = 4343\n", second);
-        scene_limit(&scene, "", pools);
-        cr_expect_eq(set_as(&scene, 4242, scene.pool, "user-keys=3"), 0);
-        cr_expect_eq(set_as(&scene, 4242, second, "user-keys=3"), 1);
-        cr_expect_eq(set_as(&scene, 4242, scene.pool, "user-connections=1"), 1);
-        cr_expect_eq(set_as(&scene, 4242, scene.pool, "user-buffers=1M"), 1);
-        const struct json *quota = ctl_json(&scene, "quota", "--json", NULL);
-        const struct json *limits = json_member(quota, "limits");
-        cr_expect_eq(json_member(limits, "user-keys")->integer, 3);
-        cr_expect_str_eq(json_member(limits, "user-connections")->text, "share");
-        cr_expect_str_eq(json_member(limits, "user-buffers")->text, "share");
-        cr_expect_eq(set_as(&scene, 0, scene.pool, "user-connections=1"), 1);
-        cr_expect_eq(ctl(&scene, "quota", "--set", "user-buffers=1M", NULL)->status, 0);
-        scene_await_line(&scene, "user-buffers is 1M now, set by pid ");
-        cr_expect(strstr(scene_errors(&scene), "user-keys is 3 now, set by pid "));
-        scene_close(&scene);
-}
-
-/* Not even root could come and raise it. */
-Test(quota, no_connections_at_all_is_no_limit) {
-        struct scene scene;
-        scene_open(&scene);
-        scene_limit(&scene, "", "");
-        ctl_refused(&scene, 1, "quota", "--set", "user-connections=0", NULL);
-        cr_assert_eq(ctl(&scene, "ping", NULL)->status, 0);
-        cr_assert_eq(ctl(&scene, "quota", "--set", "user-connections=1", NULL)->status, 0);
-        struct buddyclient *client = NULL;
-        for (uint64_t end = now_ms() + PATIENCE_MS; !client && now_ms() < end;)
-                client = client_try(&scene); /* until buddyctl's own connection is gone */
-        cr_assert_not_null(client);
-        ctl_refused(&scene, 1, "ping", NULL);
-        buddyclient_destroy(client);
         scene_close(&scene);
 }
