@@ -61,7 +61,7 @@ static struct buddyclient *client_open(struct scene *scene, const char *name) {
 static void start(struct scene *scene, uint64_t at) {
         stage_empty_log(&scene->stage);
         faults_arm(scene->faults, at);
-        setenv("LD_PRELOAD", getenv("BT") ? getenv("BT") : scene->library, 1);
+        setenv("LD_PRELOAD", scene->library, 1);
         setenv(FAULTS_STATE, scene->faults_path, 1);
         stage_start(&scene->stage, false);
         unsetenv("LD_PRELOAD");
@@ -256,10 +256,12 @@ static int run_wait(struct scene *scene) {
         return result == -ETIMEDOUT ? 0 : result;
 }
 
-static int ctl(struct scene *scene, const char *command) {
-        char *arguments[] = {(char *)(uintptr_t)scene->stage.buddyctl, (char[]){"--socket"},
-                scene->stage.socket, (char[]){"--pool"}, scene->stage.pool,
-                (char *)(uintptr_t)command, NULL};
+/* With at most three words. */
+static int ctl(struct scene *scene, const char *const words[]) {
+        char *arguments[9] = {(char *)(uintptr_t)scene->stage.buddyctl, (char[]){"--socket"},
+                scene->stage.socket, (char[]){"--pool"}, scene->stage.pool};
+        for (size_t i = 0; words[i]; i++)
+                arguments[5 + i] = (char *)(uintptr_t)words[i];
         extern char **environ;
         posix_spawn_file_actions_t quiet;
         pid_t process;
@@ -271,24 +273,67 @@ static int ctl(struct scene *scene, const char *command) {
                 waitpid(process, &status, 0);
         posix_spawn_file_actions_destroy(&quiet);
         if (!WIFEXITED(status) || WEXITSTATUS(status) == 4)
-                stage_fail(&scene->stage, "buddyctl %s: status 0x%x", command, (unsigned)status);
+                stage_fail(&scene->stage, "buddyctl %s: status 0x%x", words[0], (unsigned)status);
         return WEXITSTATUS(status);
 }
 
+#define CTL(...) ctl(scene, (const char *const[]){__VA_ARGS__, NULL})
+
 static int run_ctl_check(struct scene *scene) {
-        return ctl(scene, "check");
+        return CTL("check");
 }
 
 static int run_ctl_stats(struct scene *scene) {
-        return ctl(scene, "stats");
+        return CTL("stats");
 }
 
 static int run_ctl_clients(struct scene *scene) {
-        return ctl(scene, "clients");
+        return CTL("clients");
 }
 
 static int run_ctl_ranges(struct scene *scene) {
-        return ctl(scene, "ranges");
+        return CTL("ranges");
+}
+
+static int run_ctl_map(struct scene *scene) {
+        return CTL("map", "--by", "client");
+}
+
+static int run_ctl_metrics(struct scene *scene) {
+        return CTL("metrics");
+}
+
+static int run_ctl_quota(struct scene *scene) {
+        return CTL("quota", "--set", "user-keys=100");
+}
+
+static int run_ctl_kick(struct scene *scene) {
+        char id[16];
+        snprintf(id, sizeof id, "%u", buddyclient_id(scene->client));
+        return CTL("kick", id);
+}
+
+/* What is refused may have been done: whoever asks for the end of it again gets there. */
+static int run_ctl_drain(struct scene *scene) {
+        int result = CTL("drain");
+        for (int tries = 0; CTL("drain", "--off") != 0; tries++)
+                if (tries == 3)
+                        stage_fail(&scene->stage, "a drained pool stays so");
+        return result;
+}
+
+/* Only a lazy pool is trimmed. */
+static int run_ctl_trim(struct scene *scene) {
+        int result = CTL("trim");
+        return scene->stage.lazy ? result : 0;
+}
+
+static int run_ctl_grow(struct scene *scene) {
+        char bytes[24];
+        struct buddyclient_stats stats = {.struct_size = sizeof stats};
+        need(scene, "stats", buddyclient_stats(scene->holder, &stats));
+        snprintf(bytes, sizeof bytes, "%lu", (unsigned long)(stats.size_bytes + PAGE));
+        return CTL("grow", bytes);
 }
 
 static const struct request_part requests[] = {
@@ -311,6 +356,13 @@ static const struct request_part requests[] = {
         {"buddyctl stats", false, true, NULL, run_ctl_stats},
         {"buddyctl clients", false, true, NULL, run_ctl_clients},
         {"buddyctl ranges", false, true, NULL, run_ctl_ranges},
+        {"buddyctl map", false, true, NULL, run_ctl_map},
+        {"buddyctl metrics", false, true, NULL, run_ctl_metrics},
+        {"buddyctl quota", false, true, NULL, run_ctl_quota},
+        {"buddyctl kick", true, true, prepare_range, run_ctl_kick},
+        {"buddyctl drain", true, true, prepare_range, run_ctl_drain},
+        {"buddyctl trim", false, true, NULL, run_ctl_trim},
+        {"buddyctl grow", false, true, NULL, run_ctl_grow},
 };
 
 /* What it uses when those who have gone are forgotten. */
@@ -421,6 +473,7 @@ int main(int argc, char **argv) {
         setvbuf(stdout, NULL, _IOLBF, 0);
         scene.library = argv[2];
         stage_open(&scene.stage, argv[1], FAULT_BUDDYCTL, POOL_BYTES);
+        snprintf(scene.stage.max_size, sizeof scene.stage.max_size, "8M"); /* room to grow */
         snprintf(scene.faults_path, sizeof scene.faults_path, "%s/faults", scene.stage.folder);
         scene.faults = faults_share(scene.faults_path);
         if (!scene.faults)

@@ -115,6 +115,7 @@ void stage_open(
         snprintf(stage->notify, sizeof stage->notify, "%s/notify", stage->folder);
         snprintf(stage->pool, sizeof stage->pool, "fault-%d-", (int)getpid());
         snprintf(stage->size, sizeof stage->size, "%llu", (unsigned long long)size);
+        memcpy(stage->max_size, stage->size, sizeof stage->size);
         struct sockaddr_un address = {.sun_family = AF_UNIX};
         memcpy(address.sun_path, stage->notify, sizeof stage->notify);
         stage->notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -144,8 +145,9 @@ static void become(const struct fault_stage *stage, const char *const *arguments
 
 void stage_start(struct fault_stage *stage, bool keep) {
         const char *arguments[] = {stage->buddyd, "--socket", stage->socket, "--pool", stage->pool,
-                "--size", stage->size, "--commit", stage->lazy ? "lazy" : "eager", "--socket-mode",
-                stage->open ? "0666" : "0600", keep ? "--keep" : NULL, NULL};
+                "--size", stage->size, "--max-size", stage->max_size, "--commit",
+                stage->lazy ? "lazy" : "eager", "--socket-mode", stage->open ? "0666" : "0600",
+                keep ? "--keep" : NULL, NULL};
         if (stage->open && chmod(stage->folder, 0711) < 0)
                 stage_fail(stage, "%s: %s", stage->folder, strerror(errno));
         for (char drain[512]; recv(stage->notify_fd, drain, sizeof drain, 0) >= 0;)

@@ -12,7 +12,7 @@ struct buddyclient;
 
 struct fault_stage {
         const char *buddyd, *buddyctl;
-        char folder[48], socket[64], log[64], notify[64], pool[32], size[32];
+        char folder[48], socket[64], log[64], notify[64], pool[32], size[32], max_size[32];
         int notify_fd;
         uint64_t cache_bytes; /* of each client; 1 MiB unless set */
         pid_t daemon;         /* 0: none runs */
