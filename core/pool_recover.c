@@ -303,6 +303,8 @@ static void operator_open(struct pool *pool) {
         if (ledger_load(&entry->state) >> 56 == SESSION_FREE) {
                 strcpy(entry->name, "operator");
                 entry->digest = ledger_session_digest(entry, 0, SESSION_OPERATOR);
+                atomic_store_explicit(&entry->progress, 0, memory_order_relaxed);
+                atomic_store_explicit(&entry->step, 0, memory_order_relaxed);
                 ledger_store(&entry->state, (uint64_t)SESSION_LIVE << 56);
         }
         pool->holders[SESSION_OPERATOR].live = true;

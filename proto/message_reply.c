@@ -340,8 +340,8 @@ int reply_decode_protobuf(
                 return -EBADMSG;
         struct reply reply;
         reply.id = envelope.id;
-        reply.kind = (enum reply_kind)envelope.kind;
         const struct reply_row *row = row_of(envelope.kind);
+        reply.kind = row ? (enum reply_kind)envelope.kind : REPLY_NONE; /* of a later version */
         if (row) {
                 struct body_memory memory = {.arena = arena};
                 ProtobufCMessage *body;
