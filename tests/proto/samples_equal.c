@@ -199,7 +199,8 @@ static bool check_equal(const struct reply_check *a, const struct reply_check *b
 static bool quotas_equal(const struct reply_quotas *a, const struct reply_quotas *b) {
         if (a->count != b->count || a->next_cursor != b->next_cursor ||
                 a->limit_count != b->limit_count ||
-                memcmp(a->limits, b->limits, a->limit_count * sizeof(*a->limits)) != 0)
+                (a->limit_count > 0 &&
+                        memcmp(a->limits, b->limits, a->limit_count * sizeof(*a->limits)) != 0))
                 return false;
         for (size_t i = 0; i < a->count; i++) {
                 const struct reply_user *x = &a->entries[i], *y = &b->entries[i];
