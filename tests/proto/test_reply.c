@@ -170,9 +170,13 @@ Test(reply, unknown_status_is_a_protocol_error) {
 Test(reply, unknown_body_is_none_with_the_id) {
         struct wire body = {0};
         struct reply out;
-        cr_assert_eq(decode_body(REPLY_QUOTAS + 1, &body, &out), 0);
-        cr_assert_eq(out.kind, REPLY_NONE);
-        cr_assert_eq(out.id, 7);
+        const unsigned unknown[] = {
+                REPLY_RETURNED + 1, REPLY_QUOTAS + 1}; /* one that was left out, and a later one */
+        for (size_t i = 0; i < 2; i++) {
+                cr_assert_eq(decode_body(unknown[i], &body, &out), 0);
+                cr_assert_eq(out.kind, REPLY_NONE);
+                cr_assert_eq(out.id, 7);
+        }
 }
 
 Test(reply, refuses_too_many_entries) {
