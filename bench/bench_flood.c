@@ -22,13 +22,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "proto/frame.h"
-#include "proto/message.h"
+#include "raw_client.h"
 
 #define FLOODERS_MAX 64u
 #define ROUNDS_MAX   99u
 #define SAMPLES_MAX  4000000u
-#define INPUT_BYTES  (2u << 20)
 
 enum { FLOOD_UID = 12345, GOOD_UID = 12346 };
 
@@ -92,51 +90,7 @@ static void pin(unsigned cpu) {
                 sched_setaffinity(0, sizeof(set), &set);
 }
 
-/* ---- A client ---- */
-
-struct client {
-        int fd;
-        struct arena arena;
-        uint8_t *input;
-        size_t begin, end;
-};
-
-static bool client_reply(struct client *client, struct reply *reply) {
-        const uint8_t *message;
-        size_t bytes, wanted;
-        while (frame_next(client->input + client->begin, client->end - client->begin,
-                       FRAME_REPLY_MAX, &message, &bytes, &wanted) != 1) {
-                memmove(client->input, client->input + client->begin, client->end - client->begin);
-                client->end -= client->begin;
-                client->begin = 0;
-                ssize_t got =
-                        recv(client->fd, client->input + client->end, INPUT_BYTES - client->end, 0);
-                if (got <= 0)
-                        return false;
-                client->end += (size_t)got;
-        }
-        client->begin += FRAME_HEADER_BYTES + bytes;
-        arena_reset(&client->arena);
-        return reply_decode(&client->arena, message, bytes, reply) == 0;
-}
-
-static bool client_open(struct client *client) {
-        struct request hello = {
-                .id = 1,
-                .kind = REQUEST_HELLO,
-                .hello = {.version = PROTOCOL_VERSION, .pool = setup.pool, .name = "bench"},
-        };
-        uint8_t frame[512];
-        struct reply reply;
-        *client = (struct client){
-                .fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), .input = malloc(INPUT_BYTES)};
-        ptrdiff_t length = request_encode(&hello, frame, sizeof(frame));
-        return client->input && arena_init(&client->arena, MESSAGE_ARENA_REPLY) == 0 &&
-               connect(client->fd, (const struct sockaddr *)&setup.address,
-                       sizeof(setup.address)) == 0 &&
-               send(client->fd, frame, (size_t)length, MSG_NOSIGNAL) == length &&
-               client_reply(client, &reply) && reply.kind == REPLY_WELCOME;
-}
+/* ---- Clients ---- */
 
 static pid_t child(uid_t uid, unsigned cpu) {
         pid_t pid = fork();
@@ -153,12 +107,12 @@ static pid_t child(uid_t uid, unsigned cpu) {
 /* Sends without end, and throws the replies away. */
 static _Noreturn void flooder_run(const struct request *request, int ready) {
         static uint8_t frames[64 * 1024], trash[256 * 1024];
-        struct client client;
+        struct raw_client client;
         size_t length = 0, at = 0;
         ptrdiff_t one;
         while ((one = request_encode(request, frames + length, sizeof(frames) - length)) > 0)
                 length += (size_t)one;
-        if (!client_open(&client) || write(ready, "", 1) != 1)
+        if (!raw_client_open(&client, &setup.address, setup.pool) || write(ready, "", 1) != 1)
                 _exit(1);
         fcntl(client.fd, F_SETFL, O_NONBLOCK);
         for (;;) {
@@ -182,10 +136,10 @@ static _Noreturn void good_run(int out) {
         static double samples[SAMPLES_MAX];
         uint8_t frames[4096];
         struct request ping = {.id = 1, .kind = REQUEST_ALLOC, .alloc = {.length = 1, .count = 1}};
-        struct client client;
+        struct raw_client client;
         struct reply reply;
         uint64_t bursts = 0;
-        if (!client_open(&client))
+        if (!raw_client_open(&client, &setup.address, setup.pool))
                 _exit(1);
         int64_t begin = now_ns(), end = begin + (int64_t)(setup.seconds * 1e9), now = begin;
         for (; now < end && bursts < SAMPLES_MAX; bursts++) {
@@ -199,7 +153,7 @@ static _Noreturn void good_run(int out) {
                 if (send(client.fd, frames, length, MSG_NOSIGNAL) != (ssize_t)length)
                         _exit(1);
                 for (unsigned i = 0; i < setup.in_flight; i++)
-                        if (!client_reply(&client, &reply))
+                        if (!raw_client_reply(&client, &reply))
                                 _exit(1);
                 now = now_ns();
                 samples[bursts] = (double)(now - before) / 1e3;
@@ -284,14 +238,13 @@ static void daemon_start(void) {
                                 "--socket-mode", "0666", NULL);
                 _exit(127);
         }
-        struct client client;
+        struct raw_client client;
         bool open = false;
         for (int tries = 0; !open && tries < 1000; tries++) {
-                open = client_open(&client);
-                close(client.fd);
-                free(client.input);
-                arena_deinit(&client.arena);
-                if (!open)
+                open = raw_client_open(&client, &setup.address, setup.pool);
+                if (open)
+                        raw_client_close(&client);
+                else
                         usleep(10000);
         }
         require(open && waitpid(setup.daemon, NULL, WNOHANG) == 0, setup.buddyd);

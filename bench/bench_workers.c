@@ -17,13 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "proto/frame.h"
-#include "proto/message.h"
+#include "raw_client.h"
 
 #define IN_FLIGHT   32u
 #define CLIENTS_MAX 64u
 #define ROUNDS_MAX  99u
-#define INPUT_BYTES (64u * 1024)
 
 struct served {
         unsigned workers;
@@ -72,40 +70,10 @@ static void require(bool condition, const char *what) {
 /* ---- A client ---- */
 
 struct client {
-        int fd;
-        struct arena arena;
-        uint8_t input[INPUT_BYTES];
-        size_t begin, end;
+        struct raw_client raw;
         uint64_t places[IN_FLIGHT];
         uint32_t generations[IN_FLIGHT];
 };
-
-static int client_connect(const struct served *served) {
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (connect(fd, (const struct sockaddr *)&served->address, sizeof(served->address)) == 0)
-                return fd;
-        close(fd);
-        return -1;
-}
-
-static bool client_reply(struct client *client, struct reply *reply) {
-        const uint8_t *message;
-        size_t bytes, wanted;
-        while (frame_next(client->input + client->begin, client->end - client->begin,
-                       FRAME_REPLY_MAX, &message, &bytes, &wanted) != 1) {
-                memmove(client->input, client->input + client->begin, client->end - client->begin);
-                client->end -= client->begin;
-                client->begin = 0;
-                ssize_t got =
-                        recv(client->fd, client->input + client->end, INPUT_BYTES - client->end, 0);
-                if (got <= 0)
-                        return false;
-                client->end += (size_t)got;
-        }
-        client->begin += FRAME_HEADER_BYTES + bytes;
-        arena_reset(&client->arena);
-        return reply_decode(&client->arena, message, bytes, reply) == 0;
-}
 
 /* Sends IN_FLIGHT requests at once: allocs, or releases of what they brought. */
 static bool client_send(struct client *client, bool release) {
@@ -126,7 +94,7 @@ static bool client_send(struct client *client, bool release) {
                 ptrdiff_t length = request_encode(&request, frames + used, sizeof(frames) - used);
                 used += length > 0 ? (size_t)length : 0;
         }
-        return send(client->fd, frames, used, MSG_NOSIGNAL) == (ssize_t)used;
+        return send(client->raw.fd, frames, used, MSG_NOSIGNAL) == (ssize_t)used;
 }
 
 static bool client_burst(struct client *client) {
@@ -134,7 +102,7 @@ static bool client_burst(struct client *client) {
         if (!client_send(client, false))
                 return false;
         for (size_t i = 0; i < IN_FLIGHT; i++) {
-                if (!client_reply(client, &reply) || reply.kind != REPLY_RANGES)
+                if (!raw_client_reply(&client->raw, &reply) || reply.kind != REPLY_RANGES)
                         return false;
                 client->places[i] = reply.ranges.places[0];
                 client->generations[i] = reply.ranges.generations[0];
@@ -142,24 +110,9 @@ static bool client_burst(struct client *client) {
         if (!client_send(client, true))
                 return false;
         for (size_t i = 0; i < IN_FLIGHT; i++)
-                if (!client_reply(client, &reply) || reply.kind != REPLY_DONE)
+                if (!raw_client_reply(&client->raw, &reply) || reply.kind != REPLY_DONE)
                         return false;
         return true;
-}
-
-static bool client_open(struct client *client, const struct served *served) {
-        struct request hello = {
-                .id = 1,
-                .kind = REQUEST_HELLO,
-                .hello = {.version = PROTOCOL_VERSION, .pool = served->pool, .name = "bench"},
-        };
-        uint8_t frame[512];
-        struct reply reply;
-        *client = (struct client){.fd = client_connect(served)};
-        ptrdiff_t length = request_encode(&hello, frame, sizeof(frame));
-        return client->fd >= 0 && length > 0 && arena_init(&client->arena, 1 << 20) == 0 &&
-               send(client->fd, frame, (size_t)length, MSG_NOSIGNAL) == length &&
-               client_reply(client, &reply) && reply.kind == REPLY_WELCOME;
 }
 
 /* Reports readiness, begins on a byte, and reports how many requests were answered. */
@@ -167,8 +120,8 @@ static _Noreturn void client_run(const struct served *served, int control) {
         static struct client client;
         char go = 0;
         uint64_t requests = 0;
-        if (!client_open(&client, served) || write(control, &go, 1) != 1 ||
-                read(control, &go, 1) != 1)
+        if (!raw_client_open(&client.raw, &served->address, served->pool) ||
+                write(control, &go, 1) != 1 || read(control, &go, 1) != 1)
                 _exit(1);
         int64_t end = clock_of(CLOCK_MONOTONIC) + (int64_t)(settings.seconds * 1e9);
         for (; clock_of(CLOCK_MONOTONIC) < end; requests += 2 * IN_FLIGHT)
@@ -252,7 +205,7 @@ static void daemon_start(struct served *served) {
         }
         int fd = -1;
         for (int tries = 0; fd < 0 && tries < 1000; tries++) {
-                fd = client_connect(served);
+                fd = raw_client_connect(&served->address);
                 if (fd < 0)
                         usleep(10000);
         }
