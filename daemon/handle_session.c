@@ -154,17 +154,7 @@ static enum status resume_check(
 
 static void resume_log(const struct call *call, const struct session *session,
         const struct pool_session_info *info) {
-        const struct log_subject about = {
-                .pool = session->served->store->settings.name,
-                .client = session->id,
-                .client_name = session->name,
-                .has_process = true,
-                .pid = session->pid,
-                .uid = session->uid,
-                .has_holdings = true,
-                .ranges = info->held_ranges,
-                .bytes = info->held_bytes,
-        };
+        struct log_subject about = session_subject(session, info->held_ranges, info->held_bytes);
         log_event(LOG_EVENT_CLIENT_RESUMED, &about,
                 "client %" PRIu32 " '%s' (pid %" PRIu32 ", uid %" PRIu32 ") resumed %.3f ms "
                 "after the daemon's start: holds %" PRIu64 " ranges, %" PRIu64 " bytes",

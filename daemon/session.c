@@ -144,10 +144,8 @@ void session_abandon(struct session *session) {
         free(session);
 }
 
-static void session_log(const struct session *session, uint64_t took_ns) {
-        if (session->said_goodbye) /* as it should be */
-                return;
-        const struct log_subject about = {
+struct log_subject session_subject(const struct session *session, uint64_t ranges, uint64_t bytes) {
+        return (struct log_subject){
                 .pool = session->served->store->settings.name,
                 .client = session->id,
                 .client_name = session->name,
@@ -155,9 +153,16 @@ static void session_log(const struct session *session, uint64_t took_ns) {
                 .pid = session->pid,
                 .uid = session->uid,
                 .has_holdings = true,
-                .ranges = session->reclaimed.holds,
-                .bytes = session->reclaimed.bytes,
+                .ranges = ranges,
+                .bytes = bytes,
         };
+}
+
+static void session_log(const struct session *session, uint64_t took_ns) {
+        if (session->said_goodbye) /* as it should be */
+                return;
+        struct log_subject about =
+                session_subject(session, session->reclaimed.holds, session->reclaimed.bytes);
         log_event(LOG_EVENT_CLIENT_ENDED, &about,
                 "client %" PRIu32 " '%s' (pid %" PRIu32 ", uid %" PRIu32 ") %s: returned %" PRIu64
                 " ranges, %" PRIu64 " bytes in %.3f ms",

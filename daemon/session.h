@@ -7,6 +7,7 @@
 
 #include "core/pool.h"
 #include "list.h"
+#include "log.h"
 
 struct connection;
 struct kick;
@@ -69,3 +70,6 @@ void session_abandon(struct session *session);
 
 /* Returns a slice of what it held. True: all of it, and the session is freed. */
 bool session_reclaim(struct session *session);
+
+/* The session as an event of the log is about it, with what it holds or held. */
+struct log_subject session_subject(const struct session *session, uint64_t ranges, uint64_t bytes);

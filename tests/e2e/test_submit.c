@@ -5,51 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "outcome.h"
+#include "submit_stage.h"
 
 TestSuite(submit, .timeout = 60);
-
-#define SIZE       "1M"
-#define POOL_BYTES MIB
-
-struct stage {
-        struct scene scene;
-        struct buddyclient *client, *peer;
-};
-
-static void stage_open(struct stage *stage) {
-        scene_open(&stage->scene);
-        scene_start(&stage->scene, "--size", SIZE, NULL);
-        stage->client = client_with(&stage->scene, 0, 5000);
-        stage->peer = client_new(&stage->scene);
-}
-
-static void stage_close(struct stage *stage) {
-        client_settle(stage->client, 0);
-        expect_held(stage->peer, 0);
-        expect_sound(&stage->scene);
-        buddyclient_destroy(stage->client);
-        buddyclient_destroy(stage->peer);
-        scene_close(&stage->scene);
-}
-
-static struct buddyclient_range granted(struct stage *stage, uint64_t length) {
-        struct buddyclient_range range;
-        cr_assert_eq(buddyclient_alloc(stage->client, length, &range), 0);
-        return range;
-}
-
-static void returned(struct stage *stage, const struct buddyclient_range *range) {
-        int rc = buddyclient_release(stage->client, range);
-        cr_assert_eq(rc, 0, "%d: %s", rc, buddyclient_detail(stage->client));
-}
-
-/* Nothing has been changed by what was refused. */
-static void expect_untouched(struct stage *stage, const struct buddyclient_range *held) {
-        expect_held(stage->peer, held->length);
-        returned(stage, held);
-        stage_close(stage);
-}
 
 /* ---- Grants ---- */
 
@@ -73,12 +31,12 @@ Test(submit, alloc) {
 Test(submit, alloc_refusals) {
         struct stage stage;
         stage_open(&stage);
-        struct buddyclient_range held = granted(&stage, POOL_BYTES);
+        struct buddyclient_range held = stage_grant(&stage, STAGE_BYTES);
         struct outcome outcomes[5] = {0};
         outcome_refused(stage.client, &outcomes[0],
                 buddyclient_submit_alloc(stage.client, 1, outcome_note, &outcomes[0]), -ENOMEM);
         outcome_refused(stage.client, &outcomes[1],
-                buddyclient_submit_alloc(stage.client, POOL_BYTES + 1, outcome_note, &outcomes[1]),
+                buddyclient_submit_alloc(stage.client, STAGE_BYTES + 1, outcome_note, &outcomes[1]),
                 -E2BIG);
         outcome_refused(stage.client, &outcomes[2],
                 buddyclient_submit_alloc(stage.client, UINT64_MAX, outcome_note, &outcomes[2]),
@@ -89,7 +47,7 @@ Test(submit, alloc_refusals) {
         cr_assert_eq(buddyclient_submit_alloc(stage.client, 1, NULL, NULL), -EINVAL);
         client_settle(stage.client, 50);
         cr_assert_eq(outcomes[3].runs, 0);
-        expect_untouched(&stage, &held);
+        stage_expect_untouched(&stage, &held);
 }
 
 /* With the same words as the call that waits, and only inside the callback that they belong to. */
@@ -99,11 +57,11 @@ Test(submit, the_reason_is_told_in_the_callback) {
         struct outcome no_space = {0}, no_key = {0}, fine = {0};
         char said[160];
         stage_open(&stage);
-        struct buddyclient_range held = granted(&stage, POOL_BYTES / 2);
-        cr_assert_eq(buddyclient_alloc(stage.client, POOL_BYTES, &range), -ENOMEM);
+        struct buddyclient_range held = stage_grant(&stage, STAGE_BYTES / 2);
+        cr_assert_eq(buddyclient_alloc(stage.client, STAGE_BYTES, &range), -ENOMEM);
         snprintf(said, sizeof said, "%s", buddyclient_detail(stage.client));
         cr_assert_eq(
-                buddyclient_submit_alloc(stage.client, POOL_BYTES, outcome_note, &no_space), 0);
+                buddyclient_submit_alloc(stage.client, STAGE_BYTES, outcome_note, &no_space), 0);
         cr_assert_eq(buddyclient_submit_alloc(stage.client, 1, outcome_note, &fine), 0);
         cr_assert_eq(
                 buddyclient_submit_lookup(stage.client, "not there", outcome_note, &no_key), 0);
@@ -114,8 +72,8 @@ Test(submit, the_reason_is_told_in_the_callback) {
         cr_assert(has_digit(no_space.detail), "%s", no_space.detail);
         cr_assert_str_not_empty(no_key.detail);
         cr_assert_str_neq(no_key.detail, no_space.detail);
-        returned(&stage, &fine.ranges[0]);
-        expect_untouched(&stage, &held);
+        stage_return(&stage, &fine.ranges[0]);
+        stage_expect_untouched(&stage, &held);
 }
 
 Test(submit, alloc_many) {
@@ -190,7 +148,7 @@ Test(submit, release) {
         struct stage stage;
         struct outcome outcome = {0}, again = {0};
         stage_open(&stage);
-        struct buddyclient_range held = granted(&stage, 1), copy = held;
+        struct buddyclient_range held = stage_grant(&stage, 1), copy = held;
         cr_assert_eq(buddyclient_submit_release(stage.client, &copy, outcome_note, &outcome), 0);
         memset(&copy, 0xff, sizeof copy);
         outcome_await(stage.client, &outcome, 0);
@@ -206,7 +164,7 @@ Test(submit, what_is_submitted_twice_is_returned_once) {
         struct stage stage;
         struct outcome outcomes[3] = {0};
         stage_open(&stage);
-        struct buddyclient_range held = granted(&stage, 1);
+        struct buddyclient_range held = stage_grant(&stage, 1);
         int done = 0, rcs[3], rc;
         rcs[0] = buddyclient_submit_release(stage.client, &held, outcome_note, &outcomes[0]);
         rcs[1] = buddyclient_submit_release(stage.client, &held, outcome_note, &outcomes[1]);
@@ -231,14 +189,14 @@ Test(submit, release_refusals) {
         struct stage stage;
         struct outcome outcomes[7] = {0};
         stage_open(&stage);
-        struct buddyclient_range held = granted(&stage, 4 * SCENE_PAGE), foreign;
+        struct buddyclient_range held = stage_grant(&stage, 4 * SCENE_PAGE), foreign;
         cr_assert_eq(buddyclient_alloc(stage.peer, 1, &foreign), 0);
         struct buddyclient_range old = held, interior = held, shorter = held;
         old.generation++;
         interior.offset += SCENE_PAGE;
         interior.length = SCENE_PAGE;
         shorter.length /= 2;
-        struct buddyclient_range outside = {2 * POOL_BYTES, SCENE_PAGE, 1}, askew = {1, 2, 3};
+        struct buddyclient_range outside = {2 * STAGE_BYTES, SCENE_PAGE, 1}, askew = {1, 2, 3};
         const struct {
                 const struct buddyclient_range *range;
                 int error, or ;
@@ -256,7 +214,7 @@ Test(submit, release_refusals) {
         cr_assert_eq(buddyclient_submit_release(stage.client, NULL, outcome_note, &outcomes[6]),
                 -EINVAL);
         cr_assert_eq(buddyclient_release(stage.peer, &foreign), 0);
-        expect_untouched(&stage, &held);
+        stage_expect_untouched(&stage, &held);
 }
 
 Test(submit, release_many_is_all_or_none) {
@@ -290,8 +248,8 @@ Test(submit, where_nothing_is_to_be_had_no_callback_is_needed) {
         struct buddyclient_range found;
         struct outcome last = {0};
         stage_open(&stage);
-        struct buddyclient_range a = granted(&stage, 1), b = granted(&stage, 1);
-        struct buddyclient_range c = granted(&stage, 1);
+        struct buddyclient_range a = stage_grant(&stage, 1), b = stage_grant(&stage, 1);
+        struct buddyclient_range c = stage_grant(&stage, 1);
         cr_assert_eq(buddyclient_submit_release(stage.client, &a, NULL, NULL), 0);
         cr_assert_eq(buddyclient_submit_release_many(stage.client, &b, 1, NULL, NULL), 0);
         cr_assert_eq(buddyclient_submit_publish(stage.client, "kept", &c, NULL, NULL), 0);
@@ -303,8 +261,8 @@ Test(submit, where_nothing_is_to_be_had_no_callback_is_needed) {
         expect_held(stage.peer, SCENE_PAGE);
         cr_assert_eq(buddyclient_lookup(stage.peer, "gone", &found), -ENOENT);
         cr_assert_eq(buddyclient_unpublish(stage.peer, "kept"), 0);
-        returned(&stage, &c);
-        returned(&stage, &c);
+        stage_return(&stage, &c);
+        stage_return(&stage, &c);
         stage_close(&stage);
 }
 
@@ -328,7 +286,7 @@ Test(submit, a_read_only_client_attaches_looks_up_and_releases) {
         struct buddyclient *reader = NULL;
         struct outcome outcomes[8] = {0};
         stage_open(&stage);
-        struct buddyclient_range held = granted(&stage, 1);
+        struct buddyclient_range held = stage_grant(&stage, 1);
         cr_assert_eq(buddyclient_publish(stage.client, "k", &held), 0);
         cr_assert_eq(buddyclient_new(&reader), 0);
         cr_assert_eq(buddyclient_set_socket(reader, stage.scene.socket), 0);
@@ -361,7 +319,7 @@ Test(submit, a_read_only_client_attaches_looks_up_and_releases) {
         }
         buddyclient_destroy(reader);
         cr_assert_eq(buddyclient_unpublish(stage.client, "k"), 0);
-        expect_untouched(&stage, &held);
+        stage_expect_untouched(&stage, &held);
 }
 
 Test(submit, before_connect) {
@@ -385,7 +343,8 @@ Test(submit, alloc_wait) {
         struct outcome now = {0}, timed_out = {0}, none = {0}, later = {0}, bad = {0};
         stage_open(&stage);
         cr_assert_eq(
-                buddyclient_submit_alloc_wait(stage.client, POOL_BYTES, -1, outcome_note, &now), 0);
+                buddyclient_submit_alloc_wait(stage.client, STAGE_BYTES, -1, outcome_note, &now),
+                0);
         outcome_await(stage.client, &now, 0);
         cr_assert_eq(now.count, 1);
         uint64_t begin = now_ms();
@@ -408,7 +367,7 @@ Test(submit, alloc_wait) {
         await_waiters(stage.peer, 1);
         cr_assert_eq(buddyclient_release(stage.client, &now.ranges[0]), 0);
         outcome_await(stage.client, &later, 0);
-        returned(&stage, &later.ranges[0]);
+        stage_return(&stage, &later.ranges[0]);
         stage_close(&stage);
 }
 
@@ -452,11 +411,11 @@ Test(submit, requests_are_made_in_order) {
         static struct outcome outcomes[100];
         struct stage stage;
         stage_open(&stage);
-        struct buddyclient_range held = granted(&stage, POOL_BYTES);
+        struct buddyclient_range held = stage_grant(&stage, STAGE_BYTES);
         cr_assert_eq(buddyclient_submit_release(stage.client, &held, NULL, NULL), 0);
         for (int each = 0; each < 100; each++) {
                 cr_assert_eq(buddyclient_submit_alloc(
-                                     stage.client, POOL_BYTES, outcome_note, &outcomes[each]),
+                                     stage.client, STAGE_BYTES, outcome_note, &outcomes[each]),
                         0);
                 outcome_await(stage.client, &outcomes[each], 0);
                 cr_assert_eq(buddyclient_submit_release(

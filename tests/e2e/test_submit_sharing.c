@@ -4,51 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "outcome.h"
+#include "submit_stage.h"
 
 TestSuite(submit_sharing, .timeout = 60);
-
-#define SIZE       "1M"
-#define POOL_BYTES MIB
-
-struct stage {
-        struct scene scene;
-        struct buddyclient *client, *peer;
-};
-
-static void stage_open(struct stage *stage) {
-        scene_open(&stage->scene);
-        scene_start(&stage->scene, "--size", SIZE, NULL);
-        stage->client = client_with(&stage->scene, 0, 5000);
-        stage->peer = client_new(&stage->scene);
-}
-
-static void stage_close(struct stage *stage) {
-        client_settle(stage->client, 0);
-        expect_held(stage->peer, 0);
-        expect_sound(&stage->scene);
-        buddyclient_destroy(stage->client);
-        buddyclient_destroy(stage->peer);
-        scene_close(&stage->scene);
-}
-
-static struct buddyclient_range granted(struct stage *stage, uint64_t length) {
-        struct buddyclient_range range;
-        cr_assert_eq(buddyclient_alloc(stage->client, length, &range), 0);
-        return range;
-}
-
-static void returned(struct stage *stage, const struct buddyclient_range *range) {
-        int rc = buddyclient_release(stage->client, range);
-        cr_assert_eq(rc, 0, "%d: %s", rc, buddyclient_detail(stage->client));
-}
-
-/* Nothing has been changed by what was refused. */
-static void expect_untouched(struct stage *stage, const struct buddyclient_range *held) {
-        expect_held(stage->peer, held->length);
-        returned(stage, held);
-        stage_close(stage);
-}
 
 static bool same(const struct buddyclient_range *one, const struct buddyclient_range *other) {
         return one->offset == other->offset && one->length == other->length &&
@@ -71,7 +29,7 @@ Test(submit_sharing, attach) {
         cr_assert(same(&outcome.ranges[0], &theirs));
         cr_assert_eq(buddyclient_release(stage.peer, &theirs), 0);
         expect_held(stage.peer, SCENE_PAGE);
-        returned(&stage, &outcome.ranges[0]);
+        stage_return(&stage, &outcome.ranges[0]);
         expect_held(stage.peer, 0);
         outcome_refused(stage.client, &stale,
                 buddyclient_submit_attach(stage.client, &theirs, outcome_note, &stale), -ESTALE);
@@ -85,7 +43,7 @@ Test(submit_sharing, give) {
         struct stage stage;
         struct outcome outcome = {0}, again = {0};
         stage_open(&stage);
-        struct buddyclient_range held = granted(&stage, 1), copy = held;
+        struct buddyclient_range held = stage_grant(&stage, 1), copy = held;
         uint32_t peer = buddyclient_id(stage.peer);
         cr_assert_eq(buddyclient_submit_give(stage.client, &copy, peer, outcome_note, &outcome), 0);
         memset(&copy, 0xff, sizeof copy);
@@ -105,7 +63,7 @@ Test(submit_sharing, a_gift_that_is_refused_comes_back) {
         struct outcome one = {0}, some = {0}, bad = {0};
         struct buddyclient_range ranges[3];
         stage_open(&stage);
-        struct buddyclient_range held = granted(&stage, 1);
+        struct buddyclient_range held = stage_grant(&stage, 1);
         cr_assert_eq(buddyclient_alloc_many(stage.client, 1, 3, ranges), 0);
         outcome_refused(stage.client, &one,
                 buddyclient_submit_give(stage.client, &held, 999999, outcome_note, &one), -ENOENT);
@@ -125,7 +83,7 @@ Test(submit_sharing, a_gift_that_is_refused_comes_back) {
                              stage.client, NULL, buddyclient_id(stage.peer), outcome_note, &bad),
                 -EINVAL);
         cr_assert_eq(buddyclient_release_many(stage.client, ranges, 3), 0);
-        expect_untouched(&stage, &held);
+        stage_expect_untouched(&stage, &held);
 }
 
 /* As often as it is held. */
@@ -164,7 +122,7 @@ Test(submit_sharing, keys) {
         struct outcome publish = {0}, lookup = {0}, unpublish = {0}, none = {0}, gone = {0};
         char *key = strdup("a key");
         stage_open(&stage);
-        struct buddyclient_range held = granted(&stage, 1), copy = held;
+        struct buddyclient_range held = stage_grant(&stage, 1), copy = held;
         cr_assert_eq(
                 buddyclient_submit_publish(stage.client, key, &copy, outcome_note, &publish), 0);
         memset(&copy, 0xff, sizeof copy);
@@ -185,8 +143,8 @@ Test(submit_sharing, keys) {
         cr_assert(same(&lookup.ranges[0], &held));
         cr_assert(publish.turn < lookup.turn && lookup.turn < unpublish.turn &&
                   unpublish.turn < none.turn && none.turn < gone.turn);
-        returned(&stage, &held);
-        returned(&stage, &held);
+        stage_return(&stage, &held);
+        stage_return(&stage, &held);
         stage_close(&stage);
 }
 
@@ -197,7 +155,7 @@ Test(submit_sharing, bad_keys) {
         memset(long_key, 'k', 240);
         memset(full_key, 'k', 239);
         stage_open(&stage);
-        struct buddyclient_range held = granted(&stage, 1);
+        struct buddyclient_range held = stage_grant(&stage, 1);
         const char *const keys[] = {NULL, "", long_key, "\xff\xfe", "\xc3"};
         for (int each = 0; each < 5; each++) {
                 const char *key = keys[each];
@@ -218,7 +176,7 @@ Test(submit_sharing, bad_keys) {
         cr_assert_eq(buddyclient_unpublish(stage.peer, full_key), 0);
         client_settle(stage.client, 50);
         cr_assert_eq(bad.runs, 0);
-        expect_untouched(&stage, &held);
+        stage_expect_untouched(&stage, &held);
 }
 
 Test(submit_sharing, publish_of_what_is_not_held_is_refused) {
@@ -226,7 +184,7 @@ Test(submit_sharing, publish_of_what_is_not_held_is_refused) {
         struct outcome outcome = {0}, stale = {0};
         struct buddyclient_range theirs;
         stage_open(&stage);
-        struct buddyclient_range held = granted(&stage, 1);
+        struct buddyclient_range held = stage_grant(&stage, 1);
         cr_assert_eq(buddyclient_alloc(stage.peer, 1, &theirs), 0);
         outcome_refused(stage.client, &outcome,
                 buddyclient_submit_publish(stage.client, "k", &theirs, outcome_note, &outcome),
