@@ -342,3 +342,83 @@ Test(submit_fd, tells_of_what_another_thread_submits) {
         buddyclient_destroy(sender.client);
         scene_close(&scene);
 }
+
+/* ---- What a turn must go on looking at ---- */
+
+/* A call that waits reads for all while it waits, and not any more then. */
+Test(submit_fd, an_answer_behind_another_call_wakes) {
+        struct scene scene;
+        struct outcome waiting = {0};
+        struct buddyclient_range all;
+        uint32_t peer;
+        stage(&scene);
+        struct buddyclient *client = client_with(&scene, 0, 20000), *holder = client_new(&scene);
+        cr_assert_eq(buddyclient_alloc(holder, MIB, &all), 0);
+        cr_assert_eq(buddyclient_submit_alloc_wait(client, 1, -1, outcome_note, &waiting), 0);
+        cr_assert_eq(client_settle(client, 50), 0);
+        await_waiters(holder, 1);
+        cr_assert_eq(buddyclient_find(client, "nobody", &peer), -ENOENT);
+        cr_assert_eq(client_settle(client, 50), 0);
+        cr_assert_eq(buddyclient_find(client, "nobody", &peer), -ENOENT);
+        cr_assert_eq(buddyclient_release(holder, &all), 0);
+        outcome_await(client, &waiting, 0);
+        buddyclient_destroy(client);
+        buddyclient_destroy(holder);
+        scene_close(&scene);
+}
+
+/* Requests that wait for memory do not stand in the way of the one that returns it, however many there are. */
+Test(submit_fd, a_thousand_waits_do_not_hold_up_a_release) {
+        enum { WAITS = 1500 };
+        static struct outcome waits[WAITS];
+        struct scene scene;
+        struct outcome released = {0};
+        struct buddyclient_range all;
+        stage(&scene);
+        struct buddyclient *client = client_with(&scene, 0, 20000);
+        cr_assert_eq(buddyclient_alloc(client, MIB, &all), 0);
+        for (int each = 0; each < WAITS; each++)
+                cr_assert_eq(
+                        buddyclient_submit_alloc_wait(client, 1, -1, outcome_note, &waits[each]),
+                        0);
+        cr_assert_eq(buddyclient_submit_release(client, &all, outcome_note, &released), 0);
+        outcome_await(client, &released, 0);
+        for (int each = 0; each < 256; each++)
+                outcome_await(client, &waits[each], 0);
+        cr_assert_eq(waits[256].runs, 0);
+        buddyclient_destroy(client);
+        cr_assert_eq(waits[WAITS - 1].runs, 1);
+        scene_close(&scene);
+}
+
+/* A forked child has the lost socket as well: closing ours does not take it out of the set. */
+Test(submit_fd, a_socket_that_a_child_still_has_wakes_nobody) {
+        struct scene scene;
+        struct outcome outcome = {0};
+        int go[2];
+        stage(&scene);
+        cr_assert_eq(pipe(go), 0);
+        struct buddyclient *client = client_with(&scene, 0, 20000);
+        cr_assert_geq(buddyclient_fd(client), 0);
+        cr_assert_eq(buddyclient_submit_alloc_wait(client, 1, -1, outcome_note, &outcome), 0);
+        outcome_await(client, &outcome, 0);
+        struct outcome pending = {0};
+        cr_assert_eq(buddyclient_submit_alloc_wait(client, MIB, -1, outcome_note, &pending), 0);
+        cr_assert_eq(client_settle(client, 50), 0);
+        pid_t child = process_fork();
+        if (child == 0) {
+                close(go[1]);
+                _exit(byte_read(go[0]) < 0 ? 1 : 0);
+        }
+        crash(&scene);
+        unsigned wakes = wakes_within(client, 500);
+        cr_assert_leq(wakes, 60, "woken %u times in half a second", wakes);
+        byte_write(go[1], 'E');
+        process_wait(child);
+        cr_assert_eq(buddyclient_release(client, &outcome.ranges[0]), 0);
+        outcome_await(client, &pending, 0);
+        buddyclient_destroy(client);
+        close(go[0]);
+        close(go[1]);
+        scene_close(&scene);
+}
