@@ -13,9 +13,11 @@
 #define POLLER_END (EPOLLERR | EPOLLHUP | EPOLLRDHUP)
 
 struct poller {
-        int fd; /* owned */
+        int fd;       /* owned */
+        int timer_fd; /* owned, a member of the set: wakes us when the loop's next timer is due */
         uv_loop_t *loop;
-        uint64_t now_ns; /* monotonic clock: of the last wake-up, or later */
+        uint64_t set_for_ms; /* loop's clock: what the timer is set for; UINT64_MAX: it is not */
+        uint64_t now_ns;     /* monotonic clock: of the last wake-up, or later */
 };
 
 /* One socket of the set. */
