@@ -56,6 +56,16 @@ void call_list_init(struct call_list *list);
 /* At its end. */
 void call_link(struct call_list *list, struct call *call);
 
+/* Sets what is its maker's, and only that: the rest is large, and is set when the call begins. Whoever has more to say of it
+ * initialises it as a whole instead. */
+static inline void call_init(
+        struct call *call, call_accept *accept, void *context, struct batch *batch) {
+        call->accept = accept;
+        call->context = context;
+        call->batch = batch;
+        call->changes_nothing = call->unattended = false;
+}
+
 /* Makes a call one of this request that has not been sent. */
 void call_begin(struct call *call, struct request *request);
 

@@ -26,7 +26,8 @@ void giveback_later(struct giveback *giveback, const struct call *call) {
 static int release_batch(struct buddyclient *client, struct batch *batch) {
         struct request request = {.kind = REQUEST_RELEASE};
         struct giveback giveback = {client, batch};
-        struct call call = {.accept = giveback_accept, .context = &giveback, .batch = batch};
+        struct call call;
+        call_init(&call, giveback_accept, &giveback, batch);
         int rc = client_exchange(client, &request, &call);
         if (rc == -ENOTCONN)
                 giveback_later(&giveback, &call);

@@ -132,7 +132,8 @@ int taking_exchange(struct taking *taking, struct request *request, call_accept 
         int rc = holdings_reserve(&client->holdings, taking->count);
         if (rc < 0)
                 return client_refuse(client, rc, "no memory left in this process");
-        struct call call = {.accept = accept, .context = taking, .batch = taking->batch};
+        struct call call;
+        call_init(&call, accept, taking, taking->batch);
         rc = client_exchange(client, request, &call);
         if (taking->recorded < taking->count)
                 holdings_unreserve(&client->holdings, taking->count - taking->recorded);
