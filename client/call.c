@@ -125,7 +125,8 @@ int channel_call(struct channel *channel, struct request *request, struct call *
                         channel_finish(channel, call, -ENOTCONN);
                 }
         }
-        channel_return_owed(channel, deadline_after(OWED_SEND_MS));
+        if (channel_owes(channel))
+                channel_return_owed(channel, deadline_after(OWED_SEND_MS));
         roles_hand_on(channel);
         if (--channel->attended == 0)
                 roles_watch(channel);

@@ -22,6 +22,11 @@ void channel_end(struct channel *channel, int error, const char *detail);
 /* Takes every whole message out of the stream's buffer and delivers it. -EPROTO. */
 int channel_deliver(struct channel *channel);
 
+/* Something goes back: ranges, or what is in slots. */
+static inline bool channel_owes(const struct channel *channel) {
+        return channel->late.owed || channel->emptied_orders != 0;
+}
+
 /* Sends what is owed, if nobody is sending. */
 void channel_return_owed(struct channel *channel, int64_t deadline);
 

@@ -147,11 +147,13 @@ int holdings_cover(
 }
 
 bool holdings_name_is_right(struct holdings *holdings, const struct holding *range) {
+        if (range->use == 0)
+                return true;
         pthread_mutex_lock(&holdings->lock);
         const struct holding *slot =
                 holdings->slot_count > 0 ? find_slot(holdings, range->offset) : NULL;
-        bool right = !slot || !same_range(slot, range) || range->use == 0 ||
-                     range->use == slot->use || slot->use == HOLDING_ANY_USE;
+        bool right = !slot || !same_range(slot, range) || range->use == slot->use ||
+                     slot->use == HOLDING_ANY_USE;
         pthread_mutex_unlock(&holdings->lock);
         return right;
 }

@@ -61,7 +61,8 @@ int holdings_drop_locked(struct holdings *holdings, const struct holding *range)
 int holdings_cover(
         struct holdings *holdings, const struct holding *ranges, size_t count, size_t *bad);
 
-/* False: the range is held, but under another name: it is of another use. */
+/* False: the range is held, but under another name: it is of another use. One of use 0 is named as the daemon names it, which
+ * is always right. */
 bool holdings_name_is_right(struct holdings *holdings, const struct holding *range);
 
 /* Number of different ranges that are held, and of holds of them. */

@@ -69,8 +69,10 @@ static int flush(struct channel *channel, int64_t deadline) {
 static int send_request(
         struct channel *channel, const struct request *request, int64_t deadline, bool *sent) {
         struct stream *stream = &channel->stream;
+        int rc = 0;
         *sent = false;
-        int rc = flush(channel, deadline);
+        if (stream->out_end > stream->out_start)
+                rc = flush(channel, deadline);
         if (rc < 0)
                 return rc;
         ptrdiff_t length =
@@ -120,9 +122,10 @@ int roles_socket(const struct channel *channel, unsigned wanted) {
 }
 
 void roles_watch(struct channel *channel) {
+        if (!channel->events)
+                return;
         unsigned wanted = roles_wanted(channel);
-        if (channel->events)
-                events_watch(channel->events, roles_socket(channel, wanted), wanted);
+        events_watch(channel->events, roles_socket(channel, wanted), wanted);
 }
 
 int roles_read(struct channel *channel, int64_t deadline) {

@@ -204,6 +204,8 @@ static int grow_in(struct stream *stream, size_t wanted) {
 
 int stream_next(struct stream *stream, const uint8_t **message, size_t *length) {
         size_t wanted;
+        if (stream->in_start == stream->in_end)
+                return 0;
         int rc = frame_next(stream->in + stream->in_start, stream->in_end - stream->in_start,
                 FRAME_REPLY_MAX, message, length, &wanted);
         if (rc < 0)
