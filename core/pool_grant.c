@@ -93,35 +93,56 @@ static void block_grant_locked(
         *out = block;
 }
 
-int pool_grant_many(
-        struct pool *pool, uint32_t session, unsigned order, size_t count, struct block *out) {
-        uint32_t pages[POOL_BATCH_MAX];
-        if (count == 0 || count > POOL_BATCH_MAX)
-                return -EINVAL;
-        int r = count == 1 ? buddy_alloc(&pool->buddy, order, pages)
-                           : buddy_alloc_many(&pool->buddy, order, count, pages);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < count && r == 0; i++)
-                r = block_back(pool, pages[i], order);
+/* Blocks of one order that are out of the free sets and nobody's yet. */
+struct taken {
+        const uint32_t *pages;
+        size_t count;
+        unsigned order;
+};
+
+/* All or none; what cannot be granted goes back. */
+static int taken_grant(struct pool *pool, uint32_t session, struct taken taken, struct block *out) {
+        uint64_t bytes = block_bytes(pool, taken.order) * taken.count;
         struct holder *holder = &pool->holders[session];
+        int r = 0;
+        for (size_t i = 0; i < taken.count && r == 0; i++)
+                r = block_back(pool, taken.pages[i], taken.order);
         spinlock_lock(&holder->lock);
         if (r == 0 && !holder->live)
                 r = -ESTALE;
         if (r == 0)
-                r = account_charge_locked(pool, session, block_bytes(pool, order) * count, count);
-        for (size_t i = 0; i < count && r == 0; i++)
-                block_grant_locked(pool, session, pages[i], order, &out[i]);
+                r = account_charge_locked(pool, session, bytes, taken.count);
+        for (size_t i = 0; i < taken.count && r == 0; i++)
+                block_grant_locked(pool, session, taken.pages[i], taken.order, &out[i]);
         holder_unlock(holder);
         if (r == 0)
-                atomic_fetch_add_explicit(&pool->held[order].blocks, count, memory_order_relaxed);
-        for (size_t i = 0; i < count && r < 0; i++)
-                buddy_free(&pool->buddy, pages[i], order);
+                atomic_fetch_add_explicit(
+                        &pool->held[taken.order].blocks, taken.count, memory_order_relaxed);
+        for (size_t i = 0; i < taken.count && r < 0; i++)
+                buddy_free(&pool->buddy, taken.pages[i], taken.order);
         return r;
 }
 
 int pool_grant(struct pool *pool, uint32_t session, unsigned order, struct block *out) {
-        return pool_grant_many(pool, session, order, 1, out);
+        uint32_t page;
+        int r = buddy_alloc(&pool->buddy, order, &page);
+        return r < 0 ? r : taken_grant(pool, session, (struct taken){&page, 1, order}, out);
+}
+
+/* Of its own, as a single block should not pay for a stack with room for a batch. */
+static __attribute__((noinline)) int grant_batch(
+        struct pool *pool, uint32_t session, unsigned order, size_t count, struct block *out) {
+        uint32_t pages[POOL_BATCH_MAX];
+        int r = buddy_alloc_many(&pool->buddy, order, count, pages);
+        return r < 0 ? r : taken_grant(pool, session, (struct taken){pages, count, order}, out);
+}
+
+int pool_grant_many(
+        struct pool *pool, uint32_t session, unsigned order, size_t count, struct block *out) {
+        if (count == 0 || count > POOL_BATCH_MAX)
+                return -EINVAL;
+        return count == 1 ? pool_grant(pool, session, order, out)
+                          : grant_batch(pool, session, order, count, out);
 }
 
 /* ---- Returns ---- */

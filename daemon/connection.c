@@ -21,12 +21,9 @@
 /* ---- Closing ---- */
 
 void connections_bury(struct worker *worker) {
-        struct link closed;
-        link_init(&closed);
-        list_move(&worker->closed, &closed);
-        while (link_used(&closed)) {
+        while (link_used(&worker->closed)) {
                 struct connection *connection =
-                        LINK_OWNER(closed.next, struct connection, in_worker);
+                        LINK_OWNER(worker->closed.next, struct connection, in_worker);
                 link_remove(&connection->in_worker);
                 free(connection->metrics);
                 free(connection);
@@ -257,9 +254,11 @@ static void connection_turn_deaf(struct connection *connection) {
         connection_settle(connection);
 }
 
+/* Where all went out nothing is to be settled that was not before. */
 static void connection_sent(struct connection *connection, int error) {
         bool closed = error == -EPIPE || error == -ECONNRESET;
-        if (output_waiting(&connection->output) == 0)
+        bool all = output_waiting(&connection->output) == 0;
+        if (all)
                 connection->in_flight = 0;
         if (closed && connection->session && connection->state < CONNECTION_PARTING)
                 connection_turn_deaf(connection);
@@ -267,7 +266,7 @@ static void connection_sent(struct connection *connection, int error) {
                 connection_close(connection, NULL);
         else if (error)
                 connection_close(connection, strerror(-error));
-        else
+        else if (!all)
                 connection_settle(connection);
 }
 
@@ -345,8 +344,7 @@ void connection_leave(struct connection *connection) {
         connection->state = CONNECTION_LEAVING;
         if (connection->worker->output_for == connection)
                 connection_flush(connection->worker);
-        else
-                connection_settle(connection);
+        connection_settle(connection);
 }
 
 void connection_reject(struct connection *connection, const char *reason) {
