@@ -243,7 +243,7 @@ int channel_deliver(struct channel *channel) {
         const uint8_t *message;
         size_t length;
         int rc = 0;
-        while (channel->state != CHANNEL_ENDED &&
+        while (channel->state != CHANNEL_ENDED && !stream_is_empty(&channel->stream) &&
                 (rc = stream_next(&channel->stream, &message, &length)) > 0) {
                 struct reply reply;
                 arena_reset(&channel->arena);

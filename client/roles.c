@@ -11,15 +11,20 @@
 /* Who reads may have left meanwhile. */
 #define LOOK_AGAIN_MS 100
 
-int roles_take_sending(struct channel *channel, int64_t deadline) {
+/* Of its own, as are other waits here: nearly always there is nothing to wait for. */
+static __attribute__((noinline)) void wait_for_sending(struct channel *channel, int64_t deadline) {
+        struct timespec until = deadline_timespec(deadline);
         int rc = 0;
         channel->send_waiting++;
-        while (channel->sending && channel->state == CHANNEL_OPEN && rc == 0) {
-                struct timespec until = deadline_timespec(deadline);
+        while (channel->sending && channel->state == CHANNEL_OPEN && rc == 0)
                 rc = -pthread_cond_clockwait(
                         &channel->send_free, &channel->lock, CLOCK_MONOTONIC, &until);
-        }
         channel->send_waiting--;
+}
+
+int roles_take_sending(struct channel *channel, int64_t deadline) {
+        if (channel->sending)
+                wait_for_sending(channel, deadline);
         if (channel->state != CHANNEL_OPEN)
                 return -ENOTCONN;
         if (channel->sending)
@@ -40,7 +45,7 @@ void roles_leave_sending(struct channel *channel) {
 }
 
 /* Waits for room in the socket, without the lock. The daemon may wait for us to read, so we do if nobody else does. */
-static void wait_for_room(struct channel *channel, int64_t deadline) {
+static __attribute__((noinline)) void wait_for_room(struct channel *channel, int64_t deadline) {
         pthread_mutex_lock(&channel->lock);
         bool reading = channel->reading;
         pthread_mutex_unlock(&channel->lock);

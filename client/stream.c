@@ -55,6 +55,14 @@ void stream_shutdown(struct stream *stream) {
         shutdown(stream->fd, SHUT_RDWR);
 }
 
+static __attribute__((noinline)) int set_timeout(int fd, int option, int64_t timeout_ms) {
+        struct timeval timeout = {
+                .tv_sec = (time_t)(timeout_ms / 1000),
+                .tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000),
+        };
+        return setsockopt(fd, SOL_SOCKET, option, &timeout, sizeof(timeout));
+}
+
 /* Makes the socket's timeout end with the deadline, or at most a little later. */
 static int arm_timeout(struct stream *stream, int option, int64_t *armed_ms, int64_t deadline) {
         int64_t left_ms = deadline_left_ms(deadline);
@@ -67,11 +75,7 @@ static int arm_timeout(struct stream *stream, int option, int64_t *armed_ms, int
                               : *armed_ms >= left_ms && *armed_ms - left_ms <= TIMEOUT_SLACK_MS;
         if (serves)
                 return 0;
-        struct timeval timeout = {
-                .tv_sec = (time_t)(left_ms / 1000),
-                .tv_usec = (suseconds_t)(left_ms % 1000 * 1000),
-        };
-        if (setsockopt(stream->fd, SOL_SOCKET, option, &timeout, sizeof(timeout)) != 0)
+        if (set_timeout(stream->fd, option, left_ms) != 0)
                 return -ENOTCONN;
         *armed_ms = left_ms;
         return 0;
@@ -204,8 +208,6 @@ static int grow_in(struct stream *stream, size_t wanted) {
 
 int stream_next(struct stream *stream, const uint8_t **message, size_t *length) {
         size_t wanted;
-        if (stream->in_start == stream->in_end)
-                return 0;
         int rc = frame_next(stream->in + stream->in_start, stream->in_end - stream->in_start,
                 FRAME_REPLY_MAX, message, length, &wanted);
         if (rc < 0)

@@ -55,6 +55,11 @@ int stream_flush(struct stream *stream, int64_t deadline);
  * -ENOTCONN: the peer closed; -ENOMEM; -EPROTO: too many descriptors. */
 int stream_receive(struct stream *stream, int64_t deadline, struct stream_descriptors *descriptors);
 
+/* Nothing is in the buffer. */
+static inline bool stream_is_empty(const struct stream *stream) {
+        return stream->in_start == stream->in_end;
+}
+
 /* Takes the next whole message out of the buffer; it is valid until the next call here. 1:
  * *message is set; 0: not all of it has come yet; -EPROTO: not a frame; -ENOMEM. */
 int stream_next(struct stream *stream, const uint8_t **message, size_t *length);
