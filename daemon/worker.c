@@ -20,10 +20,6 @@
 /* The worker whose thread this is: what it posts to itself needs no wake-up. */
 static _Thread_local struct worker *worker_here;
 
-uint64_t worker_clock_ns(void) {
-        return poller_clock_ns();
-}
-
 /* ---- Inbox ---- */
 
 static int inbox_init(struct inbox *inbox) {

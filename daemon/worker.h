@@ -146,7 +146,9 @@ static inline struct statistics *worker_statistics(
 }
 
 /* Monotonic clock. */
-uint64_t worker_clock_ns(void);
+static inline uint64_t worker_clock_ns(void) {
+        return poller_clock_ns();
+}
 
 /* The same without asking it: as it was when the last wake-up or request was over. */
 static inline uint64_t worker_now_ms(const struct worker *worker) {

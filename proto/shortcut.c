@@ -54,7 +54,7 @@ static bool outline_read(const uint8_t *message, size_t length, struct outline *
 }
 
 /* A number of at most max, if it is what comes next; else it is 0. */
-static bool number_read(struct outline *body, uint8_t tag, uint64_t max, uint64_t *out) {
+static inline bool number_read(struct outline *body, uint8_t tag, uint64_t max, uint64_t *out) {
         *out = 0;
         if (body->at == body->end || *body->at != tag)
                 return true;
