@@ -259,11 +259,24 @@ enum cache_release cache_release(
 }
 
 bool cache_leave(struct cache *cache, const struct buddyclient_range *range, uint64_t word) {
-        uint64_t left = (word & ~CACHE_COUNTED) | CACHE_SHARED;
+        uint64_t left = (word & ~(CACHE_COUNTED | CACHE_GIFT)) | CACHE_SHARED;
         if (!atomic_compare_exchange_strong(cache_word_of(cache, range), &word, left))
                 return false;
-        atomic_fetch_sub(&cache->area->counted, 1);
+        if (cache_word_counts(word))
+                atomic_fetch_sub(&cache->area->counted, 1);
         return true;
+}
+
+void cache_forget(struct cache *cache, const struct buddyclient_range *range) {
+        if (!is_possible(cache, range))
+                return;
+        _Atomic uint64_t *word = cache_word_of(cache, range);
+        unsigned order = cache_order(cache, range->length);
+        uint64_t seen = atomic_load(word);
+        while (cache_word_is_of(seen, (uint32_t)range->generation, order) &&
+                !(seen & (CACHE_COUNTED | CACHE_GIFT)) &&
+                !atomic_compare_exchange_weak(word, &seen, 0))
+                continue;
 }
 
 /* ---- Grants ---- */
@@ -275,7 +288,7 @@ bool cache_may_count(const struct cache *cache, const struct buddyclient_range *
 static void note(struct cache *cache, const struct buddyclient_range *range, uint64_t flags) {
         uint64_t word = cache_word_pack(range->generation, cache_order(cache, range->length));
         uint64_t old = atomic_exchange(cache_word_of(cache, range), word | flags | CACHE_COUNTED);
-        if (!(old & CACHE_COUNTED))
+        if (!cache_word_counts(old))
                 atomic_fetch_add(&cache->area->counted, 1);
 }
 
@@ -293,7 +306,7 @@ bool cache_keep_spare(struct cache *cache, const struct buddyclient_range *range
         if (cache_put(cache, &spare, &putting) <= CACHE_RELEASED_FULL)
                 return true;
         uint64_t word = atomic_exchange(cache_word_of(cache, range), 0);
-        if (word & CACHE_COUNTED)
+        if (cache_word_counts(word))
                 atomic_fetch_sub(&cache->area->counted, 1);
         return false;
 }
@@ -302,8 +315,8 @@ bool cache_counts(struct cache *cache, const struct buddyclient_range *range) {
         if (!is_possible(cache, range))
                 return false;
         uint64_t word = atomic_load(cache_word_of(cache, range));
-        return (word & CACHE_COUNTED) && cache_word_is_of(word, (uint32_t)range->generation,
-                                                 cache_order(cache, range->length));
+        return cache_word_counts(word) && cache_word_is_of(word, (uint32_t)range->generation,
+                                                  cache_order(cache, range->length));
 }
 
 uint64_t cache_counted(const struct cache *cache) {

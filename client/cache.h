@@ -94,9 +94,13 @@ enum cache_release cache_release(
 /* Whether ranges may be put in now. */
 bool cache_is_open(const struct cache *cache);
 
-/* Ends the counting of a hold by a range's word: it will be in the table, and goes back by a request. False: the word has changed
- * since. */
+/* Ends the counting of a hold by a range's word, and that of a gift: it goes by a request, and but for a gift it will be in
+ * the table. False: the word has changed since. */
 bool cache_leave(struct cache *cache, const struct buddyclient_range *range, uint64_t word);
+
+/* A hold of a range that had left is over: what its word still says would be wrong when the range comes back by another name.
+ * Nothing, if it has come back. */
+void cache_forget(struct cache *cache, const struct buddyclient_range *range);
 
 /* Whether a range as the daemon names it can be noted here. */
 bool cache_may_count(const struct cache *cache, const struct buddyclient_range *range);

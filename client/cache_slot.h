@@ -102,7 +102,8 @@ static inline __attribute__((always_inline)) size_t cache_take(
 static inline bool cache_word_is_mine(
         const struct cache *cache, const struct buddyclient_range *range, uint64_t word) {
         uint64_t order = cache_word_order(word);
-        uint64_t name = word ^ order << CACHE_ORDER_SHIFT ^ (CACHE_IN_USE | CACHE_COUNTED);
+        uint64_t name =
+                (word & ~CACHE_GIFT) ^ order << CACHE_ORDER_SHIFT ^ (CACHE_IN_USE | CACHE_COUNTED);
         return name == range->generation && range->generation >> CACHE_USE_SHIFT < CACHE_USE_MAX &&
                range->length == UINT64_C(1) << (cache->page_shift + order) &&
                range->offset == (uint64_t)cache_page(cache, range) << cache->page_shift;

@@ -194,8 +194,13 @@ int client_leave_cache(struct buddyclient *client, const struct buddyclient_rang
                 enum cache_verdict verdict = cache_judge(&client->cache, range, &word);
                 if (verdict == CACHE_STALE)
                         return client_refuse_range(client, range, -ESTALE);
-                if (verdict == CACHE_UNKNOWN || !(word & CACHE_COUNTED))
+                if (verdict == CACHE_UNKNOWN || !(word & (CACHE_COUNTED | CACHE_GIFT)))
                         return 0;
+                if (word & CACHE_GIFT) { /* which the table has no more than the daemon counts it */
+                        if (cache_leave(&client->cache, range, word))
+                                return 0;
+                        continue;
+                }
                 if (holdings_reserve(&client->holdings, 1) < 0)
                         return client_refuse(client, -ENOMEM, "no memory left in this process");
                 holdings_lock(&client->holdings);

@@ -150,8 +150,11 @@ int pool_release_many(struct pool *pool, uint32_t session, const struct block *b
  * use: folded, by which name others know it; 0: that is not known. */
 uint32_t pool_owner(struct pool *pool, struct block block, uint32_t *use);
 
-/* By which name others know a block that has an owner, from here on to the end of its life. */
+/* By which name others know a block that has an owner, from here on. */
 void pool_name_block(struct pool *pool, struct block block, uint32_t use);
+
+/* A block that is this session's alone, no further holder's and no key's, is known by no name any more. False: it is not. */
+bool pool_unname_block(struct pool *pool, struct block block, uint32_t session);
 
 /* Takes the owner's hold of a block from a session that does not use it; not a step of a request of its. -EINVAL, -ESTALE: the
  * record is not this session's. */

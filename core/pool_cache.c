@@ -22,6 +22,17 @@ void pool_name_block(struct pool *pool, struct block block, uint32_t use) {
         spinlock_unlock(stripe_of(pool, block.page));
 }
 
+bool pool_unname_block(struct pool *pool, struct block block, uint32_t session) {
+        struct ledger_record record;
+        spinlock_lock(stripe_of(pool, block.page));
+        bool sole = block_state(pool, block, &record) == 0 && record.owner == session &&
+                    pool->leases[block.page].holds == 0;
+        if (sole)
+                pool->leases[block.page].use = 0;
+        spinlock_unlock(stripe_of(pool, block.page));
+        return sole;
+}
+
 /* No step of a request: the session does not know of it. */
 int pool_take_back(struct pool *pool, uint32_t session, struct block block, bool *freed) {
         struct holder *holder = &pool->holders[session];

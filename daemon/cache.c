@@ -91,7 +91,7 @@ static void word_forget(struct cache_area *area, struct block block) {
         _Atomic uint64_t *word = cache_word(area, block.page);
         uint64_t seen = atomic_load(word);
         if (cache_word_is_of(seen, block.generation, block.order) && (seen & CACHE_COUNTED) &&
-                atomic_compare_exchange_strong(word, &seen, 0))
+                atomic_compare_exchange_strong(word, &seen, 0) && cache_word_counts(seen))
                 atomic_fetch_sub(&area->counted, 1);
 }
 
@@ -277,9 +277,7 @@ static void cache_seek(struct served_pool *served, uint32_t session) {
                 cache_adopt(served, session, fd, &why);
 }
 
-/* Looks once for the cache of a session that has not handed it over: an earlier daemon left it, or it is just coming back. Whoever
- * needs it meanwhile waits. */
-static void cache_find(struct served_pool *served, uint32_t session) {
+void cache_find(struct served_pool *served, uint32_t session) {
         struct presence *presence = &served->presence[session];
         if (atomic_load_explicit(&presence->cache_sought, memory_order_acquire))
                 return;
@@ -330,79 +328,6 @@ int cache_grant(struct served_pool *served, uint32_t session, unsigned order, si
         if (from != 0 || error == -ENOMEM)
                 waiters_serve(&served->waiters); /* what came back and was not needed here */
         return error;
-}
-
-/* ---- Sharing ---- */
-
-/* Ends with the word marked as shared, or with the finding that this name is over. */
-static bool word_share(_Atomic uint64_t *word, struct block block, uint64_t name) {
-        uint64_t seen = atomic_load(word);
-        for (;;) {
-                if (!cache_word_is_of(seen, block.generation, block.order))
-                        return true; /* its owner goes through the daemon with it */
-                bool named = cache_word_name(seen) == name ||
-                             ((seen & CACHE_SHARED) && name == block.generation);
-                if (!(seen & CACHE_IN_USE) || !named)
-                        return false;
-                if ((seen & CACHE_SHARED) ||
-                        atomic_compare_exchange_weak(word, &seen, seen | CACHE_SHARED))
-                        return true;
-        }
-}
-
-/* The name that its owner's cache has of a block; 0: none. */
-static uint64_t cache_name(struct served_pool *served, uint32_t session, struct block block) {
-        struct presence *presence = &served->presence[session];
-        uint64_t word = 0;
-        spinlock_lock(&presence->cache_lock);
-        if (presence->cache)
-                word = atomic_load(cache_word(presence->cache, block.page));
-        spinlock_unlock(&presence->cache_lock);
-        return cache_word_is_of(word, block.generation, block.order) ? cache_word_name(word) : 0;
-}
-
-bool cache_share(struct served_pool *served, struct block block, uint64_t name) {
-        uint32_t named = (uint32_t)(name >> CACHE_USE_SHIFT), use;
-        uint32_t owner = pool_owner(served->pool, block, &use);
-        if (use != 0)
-                return named == 0 || use_fold(named) == use;
-        if (owner == 0)
-                return true;
-        struct presence *presence = &served->presence[owner];
-        bool shared = true;
-        cache_find(served, owner);
-        spinlock_lock(&presence->cache_lock);
-        if (presence->cache)
-                shared = word_share(cache_word(presence->cache, block.page), block, name);
-        else
-                atomic_store(&presence->shared_unseen, true);
-        spinlock_unlock(&presence->cache_lock);
-        /* Only its owner's word names a block: whoever attaches might say anything. */
-        uint64_t known = shared ? cache_name(served, owner, block) : 0;
-        if (known >> CACHE_USE_SHIFT != 0)
-                pool_name_block(served->pool, block, (uint32_t)(known >> CACHE_USE_SHIFT));
-        return shared;
-}
-
-void cache_give(struct served_pool *served, uint32_t session, uint32_t peer, struct block block) {
-        uint64_t name = cache_name(served, session, block);
-        struct presence *presence = &served->presence[peer % LEDGER_SESSIONS];
-        uint32_t use;
-        /* What the giver's memory says counts for what is its own alone. */
-        if (name >> CACHE_USE_SHIFT == 0 || pool_owner(served->pool, block, &use) != session)
-                return;
-        cache_find(served, peer % LEDGER_SESSIONS);
-        pool_name_block(served->pool, block, (uint32_t)(name >> CACHE_USE_SHIFT));
-        spinlock_lock(&presence->cache_lock);
-        if (presence->cache) {
-                _Atomic uint64_t *word = cache_word(presence->cache, block.page);
-                uint64_t seen = atomic_load(word);
-                if (!cache_word_is_of(seen, block.generation, block.order) &&
-                        !(seen & CACHE_COUNTED))
-                        atomic_compare_exchange_strong(word, &seen,
-                                cache_word_pack(name, block.order) | CACHE_IN_USE | CACHE_SHARED);
-        }
-        spinlock_unlock(&presence->cache_lock);
 }
 
 /* ---- Counting ---- */

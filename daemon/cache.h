@@ -1,5 +1,5 @@
 /* Clients' caches of ranges, as the daemon sees them: memory that it shares with one client each (proto/cache_area.h). It
- * takes back what is not in use when others need it, judges attaches by it, and counts it.
+ * takes back what is not in use when others need it, and counts it; what sharing has to do with it is in cache_share.h.
  *
  * A cache belongs to a session's presence, whose cache_lock guards the pointer and is held while the area is looked at; it
  * comes before the pool's locks. Any thread. */
@@ -44,12 +44,9 @@ bool cache_take_back_next(struct served_pool *served, uint32_t *session);
 int cache_grant(struct served_pool *served, uint32_t session, unsigned order, size_t count,
         struct block *out);
 
-/* A block is about to get one more holder: its owner may not take it as its own alone any more. False: the owner has returned it
- * since it had this name (use << 32 | generation). */
-bool cache_share(struct served_pool *served, struct block block, uint64_t name);
-
-/* A block is about to be the peer's: the name by which others know it goes along. */
-void cache_give(struct served_pool *served, uint32_t session, uint32_t peer, struct block block);
+/* Looks once for the cache of a session that has not handed it over: an earlier daemon left it, or it is just coming back. Whoever
+ * needs it meanwhile waits. Before its cache_lock is taken. */
+void cache_find(struct served_pool *served, uint32_t session);
 
 /* What is in a session's slots and its own by the ledger, bytes; and how often a range was taken out of one. cache_each visits the
  * blocks, under the session's cache_lock; what a client wrote into several slots comes as often. */

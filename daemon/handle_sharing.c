@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "cache_share.h"
 #include "quota.h"
 #include "session.h"
 #include "worker.h"
@@ -42,11 +43,10 @@ enum status handle_attach(struct call *call) {
         if (status != STATUS_OK)
                 return status;
         struct pool_want want = hold_want(call, block);
-        int error = -ESTALE;
-        if (cache_share(call->served, block, call->request->attach.range.generation))
-                error = pool_attach(call->served->pool, call->session->id, block);
+        uint64_t name = call->request->attach.range.generation;
+        int error = cache_attach(call->served, call->session->id, block, name);
         if (error == -EDQUOT && call_take_back_own(call) > 0)
-                error = pool_attach(call->served->pool, call->session->id, block);
+                error = cache_attach(call->served, call->session->id, block, name);
         if (error == -EDQUOT)
                 return call_refuse_quota(call, 0, &want);
         if (error == -ESTALE)
@@ -72,15 +72,13 @@ static enum status give_refuse_quota(struct call *call) {
 /* -EDQUOT only when what the peer and its uid just keep at hand does not make room either. */
 static int give_blocks(struct call *call, size_t *bad) {
         const struct request_give *give = &call->request->give;
-        const struct block *blocks = call->worker->scratch->blocks;
-        struct pool *pool = call->served->pool;
+        const struct cache_gift gift = {
+                call->worker->scratch->blocks, give->ranges.count, give->peer};
         struct pool_session_info peer;
-        int error = pool_give_many(
-                pool, call->session->id, blocks, give->ranges.count, give->peer, bad);
-        if (error == -EDQUOT && pool_session_info(pool, give->peer, &peer) == 0 &&
+        int error = cache_give(call->served, call->session->id, &gift, bad);
+        if (error == -EDQUOT && pool_session_info(call->served->pool, give->peer, &peer) == 0 &&
                 call_take_back_of(call, peer.identity.uid) > 0)
-                error = pool_give_many(
-                        pool, call->session->id, blocks, give->ranges.count, give->peer, bad);
+                error = cache_give(call->served, call->session->id, &gift, bad);
         return error;
 }
 
@@ -91,9 +89,7 @@ enum status handle_give(struct call *call) {
                 return status;
         const struct block *blocks = call->worker->scratch->blocks;
         size_t bad = 0;
-        for (size_t i = 0; i < give->ranges.count && give->peer < LEDGER_SESSIONS; i++)
-                cache_give(call->served, call->session->id, give->peer, blocks[i]);
-        int error = give->peer == SESSION_OPERATOR ? -ENOENT : give_blocks(call, &bad);
+        int error = give_blocks(call, &bad);
         if (error == -ENOENT)
                 return call_refuse(
                         call, STATUS_NOT_FOUND, "no client %" PRIu32 " here", give->peer);
@@ -157,10 +153,8 @@ enum status handle_publish(struct call *call) {
         size_t length = strnlen(publish->key, LEDGER_KEY_BYTES);
         if (length == 0 || length == LEDGER_KEY_BYTES)
                 return key_refuse(call, -EINVAL, publish->key);
-        int error = -ESTALE;
-        if (cache_share(call->served, block, publish->range.generation))
-                error = pool_publish(call->served->pool, call->session->id, publish->key, block,
-                        (uint32_t)(publish->range.generation >> 32));
+        int error = cache_publish(
+                call->served, call->session->id, publish->key, block, publish->range.generation);
         if (error == -ESTALE || error == -EINVAL)
                 return call_refuse_block(call, error, block);
         if (error == -EDQUOT) {

@@ -12,7 +12,11 @@
  * grant, and flags. The use is the upper half of the generation that users see, so a name from an earlier use is
  * refused without asking. One compare-and-swap of the word decides between two threads that return the same range, and between a
  * return and an attach by somebody else: the daemon marks the word of a range that is attached or published as shared, and a
- * shared range goes back by a request. */
+ * shared range goes back by a request.
+ *
+ * The word of a gift is written by the daemon: in use, shared, gift. Once the ledger has it and nobody else holds the range, the
+ * daemon exchanges that for "in use, counted, gift", and the client may return it here like its own. A client that goes to the daemon
+ * with a gift takes the mark off before, so of the two exchanges one fails. */
 #pragma once
 
 #include <stdalign.h>
@@ -28,7 +32,7 @@
 struct cache_area {
         uint8_t token[16];                   /* of the session whose it is; by the client */
         _Atomic uint32_t closed;             /* the session is over; by the daemon */
-        _Atomic uint64_t counted;            /* words with CACHE_COUNTED */
+        _Atomic uint64_t counted;            /* words of which cache_word_counts is true */
         _Atomic uint32_t used[CACHE_ORDERS]; /* slots from here on were never used; by the client */
         alignas(4096) _Atomic uint64_t slots[CACHE_ORDERS][CACHE_SLOTS];
         /* Ranges taken out of the slot. Not a multiple of a page behind it: a CPU would take the one for the other. */
@@ -62,10 +66,11 @@ static inline uint64_t cache_slot_pack(uint32_t page, uint32_t generation) {
         return (uint64_t)page << 32 | generation;
 }
 
-/* generation : 32 | use : 24 | order : 4 | unused : 1 | counted : 1 | shared : 1 | in use : 1 */
+/* generation : 32 | use : 24 | order : 4 | gift : 1 | counted : 1 | shared : 1 | in use : 1 */
 #define CACHE_IN_USE      (UINT64_C(1) << 63)
 #define CACHE_SHARED      (UINT64_C(1) << 62)
 #define CACHE_COUNTED     (UINT64_C(1) << 61) /* the client's hold is in no other table of its */
+#define CACHE_GIFT        (UINT64_C(1) << 60) /* it is a gift: not one of area->counted */
 #define CACHE_USE_MAX     0x7fffffu
 #define CACHE_USE_SHIFT   32
 #define CACHE_ORDER_SHIFT 56
@@ -86,6 +91,11 @@ static inline unsigned cache_word_order(uint64_t word) {
 /* Whether a word is about this life of this block, whatever the use. */
 static inline bool cache_word_is_of(uint64_t word, uint32_t generation, unsigned order) {
         return (uint32_t)word == generation && cache_word_order(word) == order && word != 0;
+}
+
+/* Whether it is one of those that area->counted counts: as the daemon counts grants apart from gifts, so does the client. */
+static inline bool cache_word_counts(uint64_t word) {
+        return (word & (CACHE_COUNTED | CACHE_GIFT)) == CACHE_COUNTED;
 }
 
 /* One page for all clients of a pool, which only the daemon can write. */

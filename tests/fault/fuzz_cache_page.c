@@ -241,7 +241,7 @@ static void scribble_slot(struct cache_area *area, unsigned *seed) {
 }
 
 static void scribble_word(struct cache_area *area, unsigned *seed) {
-        static const uint64_t flags[] = {CACHE_IN_USE, CACHE_SHARED, CACHE_COUNTED, 1,
+        static const uint64_t flags[] = {CACHE_IN_USE, CACHE_SHARED, CACHE_COUNTED, CACHE_GIFT, 1,
                 UINT64_C(1) << CACHE_USE_SHIFT, UINT64_C(1) << 56};
         uint32_t generation, page = some_page(seed, &generation);
         unsigned choice = (unsigned)rand_r(seed);
@@ -254,7 +254,7 @@ static void scribble_word(struct cache_area *area, unsigned *seed) {
                 atomic_store(word, cache_word_pack(generation, choice / 4 % 8) | random_word(seed)
                                                                                          << 56);
         else
-                atomic_fetch_xor(word, flags[choice / 4 % 6]);
+                atomic_fetch_xor(word, flags[choice / 4 % 7]);
 }
 
 static void *scribble(void *context) {

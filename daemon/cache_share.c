@@ -1,0 +1,204 @@
+/* See cache_share.h.
+ *
+ * A block is known to others by its owner's word, or, where that says "shared", by the name that the pool keeps (pool_name_block). So
+ * while a block has no name in the pool, its owner's word is the only place that knows it, and only there "shared" may be
+ * missing. Both change under the owner's cache_lock: an attach sets "shared" and the name before it adds the hold, and
+ * the end of a give takes both away only if it finds no hold. Holds that come of a key find the block held by the key. */
+#include "cache_share.h"
+
+#include <errno.h>
+
+#include "cache.h"
+#include "core/ledger_word.h"
+#include "proto/cache_area.h"
+#include "served_pool.h"
+
+/* ---- Attach and publish ---- */
+
+/* Ends with the word marked as shared, or with the finding that this name is over. */
+static bool word_share(_Atomic uint64_t *word, struct block block, uint64_t name) {
+        uint64_t seen = atomic_load(word);
+        for (;;) {
+                if (!cache_word_is_of(seen, block.generation, block.order))
+                        return true; /* its owner goes through the daemon with it */
+                bool named = cache_word_name(seen) == name ||
+                             ((seen & CACHE_SHARED) && name == block.generation);
+                if (!(seen & CACHE_IN_USE) || !named)
+                        return false;
+                if ((seen & CACHE_SHARED) ||
+                        atomic_compare_exchange_weak(word, &seen, seen | CACHE_SHARED))
+                        return true;
+        }
+}
+
+/* The name that its owner's memory has of a block; 0: none. Needs the cache lock. */
+static uint64_t name_locked(const struct presence *presence, struct block block) {
+        uint64_t word = 0;
+        if (presence->cache)
+                word = atomic_load(cache_word(presence->cache, block.page));
+        return cache_word_is_of(word, block.generation, block.order) ? cache_word_name(word) : 0;
+}
+
+/* Only its owner's word names a block: whoever attaches might say anything. Needs the owner's cache lock. */
+static bool share_locked(
+        struct served_pool *served, uint32_t owner, struct block block, uint64_t name) {
+        struct presence *presence = &served->presence[owner];
+        if (!presence->cache) {
+                atomic_store(&presence->shared_unseen, true);
+                return true;
+        }
+        if (!word_share(cache_word(presence->cache, block.page), block, name))
+                return false;
+        uint64_t use = name_locked(presence, block) >> CACHE_USE_SHIFT;
+        if (use != 0)
+                pool_name_block(served->pool, block, (uint32_t)use);
+        return true;
+}
+
+/* A block that is about to get one more holder, until share_end: its owner stays the same, but that it may go. */
+struct share {
+        struct served_pool *served;
+        uint32_t owner; /* whose cache lock is held; 0: nobody's */
+};
+
+static struct share share_begin(struct served_pool *served, struct block block) {
+        struct share share = {.served = served};
+        uint32_t use, owner = pool_owner(served->pool, block, &use);
+        while (owner != share.owner) {
+                if (share.owner != 0)
+                        spinlock_unlock(&served->presence[share.owner].cache_lock);
+                share.owner = owner;
+                if (owner != 0) {
+                        cache_find(served, owner);
+                        spinlock_lock(&served->presence[owner].cache_lock);
+                }
+                owner = pool_owner(served->pool, block, &use);
+        }
+        return share;
+}
+
+static void share_end(const struct share *share) {
+        if (share->owner != 0)
+                spinlock_unlock(&share->served->presence[share->owner].cache_lock);
+}
+
+/* Whether the block still has this name; then others may hold it, too. */
+static bool share_allows(const struct share *share, struct block block, uint64_t name) {
+        uint32_t named = (uint32_t)(name >> CACHE_USE_SHIFT), use;
+        pool_owner(share->served->pool, block, &use);
+        if (use != 0)
+                return named == 0 || use_fold(named) == use;
+        return share->owner == 0 || share_locked(share->served, share->owner, block, name);
+}
+
+int cache_attach(struct served_pool *served, uint32_t session, struct block block, uint64_t name) {
+        struct share share = share_begin(served, block);
+        int error = share_allows(&share, block, name) ? pool_attach(served->pool, session, block)
+                                                      : -ESTALE;
+        share_end(&share);
+        return error;
+}
+
+int cache_publish(struct served_pool *served, uint32_t session, const char *key, struct block block,
+        uint64_t name) {
+        struct share share = share_begin(served, block);
+        int error = share_allows(&share, block, name)
+                            ? pool_publish(served->pool, session, key, block,
+                                      (uint32_t)(name >> CACHE_USE_SHIFT))
+                            : -ESTALE;
+        share_end(&share);
+        return error;
+}
+
+/* ---- Give ---- */
+
+struct giving {
+        struct served_pool *served;
+        uint32_t session, peer;
+};
+
+static void giving_lock(const struct giving *giving) {
+        struct presence *presence = giving->served->presence;
+        uint32_t a = giving->session, b = giving->peer;
+        spinlock_lock(&presence[a < b ? a : b].cache_lock);
+        spinlock_lock(&presence[a < b ? b : a].cache_lock);
+}
+
+static void giving_unlock(const struct giving *giving) {
+        struct presence *presence = giving->served->presence;
+        spinlock_unlock(&presence[giving->session].cache_lock);
+        spinlock_unlock(&presence[giving->peer].cache_lock);
+}
+
+static _Atomic uint64_t *peer_word_locked(const struct giving *giving, struct block block) {
+        struct cache_area *area = giving->served->presence[giving->peer].cache;
+        return area ? cache_word(area, block.page) : NULL;
+}
+
+/* What the peer's memory says of a block that it had before, by another name, is over. What it counts is not ours to change. */
+static void word_replace(_Atomic uint64_t *word, uint64_t by) {
+        uint64_t seen = atomic_load(word);
+        while (!(seen & CACHE_COUNTED) && !atomic_compare_exchange_weak(word, &seen, by))
+                continue;
+}
+
+/* What the giver's memory says counts for what is its own alone. */
+static void announce_locked(const struct giving *giving, struct block block) {
+        struct pool *pool = giving->served->pool;
+        _Atomic uint64_t *word = peer_word_locked(giving, block);
+        uint64_t name = name_locked(&giving->served->presence[giving->session], block);
+        uint32_t use;
+        if (pool_owner(pool, block, &use) != giving->session)
+                return;
+        if (name >> CACHE_USE_SHIFT != 0)
+                pool_name_block(pool, block, (uint32_t)(name >> CACHE_USE_SHIFT));
+        if (word && name >> CACHE_USE_SHIFT != 0)
+                word_replace(word, cache_word_pack(name, block.order) | CACHE_IN_USE |
+                                           CACHE_SHARED | CACHE_GIFT);
+        else if (word && cache_word_is_of(atomic_load(word), block.generation, block.order))
+                word_replace(word, 0);
+}
+
+/* It has not become the peer's. */
+static void withdraw_locked(const struct giving *giving, struct block block) {
+        _Atomic uint64_t *word = peer_word_locked(giving, block);
+        uint64_t seen = word ? atomic_load(word) : 0;
+        if ((seen & CACHE_GIFT) && cache_word_is_of(seen, block.generation, block.order))
+                word_replace(word, 0);
+}
+
+/* It is the peer's: if it is so alone, its memory is from here on the only place that knows the name. A client that
+ * went to the daemon with it meanwhile has taken the mark off its word. */
+static void settle_locked(const struct giving *giving, struct block block) {
+        const uint64_t flags = CACHE_IN_USE | CACHE_SHARED | CACHE_GIFT;
+        _Atomic uint64_t *word = peer_word_locked(giving, block);
+        uint64_t seen = word ? atomic_load(word) : 0;
+        if (!cache_word_is_of(seen, block.generation, block.order) ||
+                (seen & (flags | CACHE_COUNTED)) != flags ||
+                !pool_unname_block(giving->served->pool, block, giving->peer))
+                return;
+        uint64_t own = (seen & ~CACHE_SHARED) | CACHE_COUNTED;
+        if (!atomic_compare_exchange_strong(word, &seen, own))
+                pool_name_block(giving->served->pool, block,
+                        (uint32_t)(cache_word_name(own) >> CACHE_USE_SHIFT));
+}
+
+int cache_give(
+        struct served_pool *served, uint32_t session, const struct cache_gift *gift, size_t *bad) {
+        const struct giving giving = {served, session, gift->peer};
+        struct pool *pool = served->pool;
+        if (gift->peer == session || gift->peer == 0 || gift->peer >= LEDGER_SESSIONS)
+                return pool_give_many(pool, session, gift->blocks, gift->count, gift->peer, bad);
+        cache_find(served, gift->peer);
+        giving_lock(&giving);
+        for (size_t i = 0; i < gift->count; i++)
+                announce_locked(&giving, gift->blocks[i]);
+        int error = pool_give_many(pool, session, gift->blocks, gift->count, gift->peer, bad);
+        for (size_t i = 0; i < gift->count; i++)
+                if (error)
+                        withdraw_locked(&giving, gift->blocks[i]);
+                else
+                        settle_locked(&giving, gift->blocks[i]);
+        giving_unlock(&giving);
+        return error;
+}

@@ -1,0 +1,27 @@
+/* Ranges that get one more holder, or another one, while their owners' caches (cache.h) may keep them: what the ledger does and
+ * what the owner's memory says of it change together. An owner's cache_lock is held from the look at its word to the change of the
+ * ledger, and a give holds those of both sessions, the lower id first; all come before the pool's locks. Any thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/pool.h"
+
+struct served_pool;
+
+/* As pool_attach and pool_publish, for a block by its name (use << 32 | generation). -ESTALE also: its owner has returned it since
+ * it had this name. From here on the owner may not take it as its own alone. */
+int cache_attach(struct served_pool *served, uint32_t session, struct block block, uint64_t name);
+int cache_publish(struct served_pool *served, uint32_t session, const char *key, struct block block,
+        uint64_t name);
+
+/* As pool_give_many. The names by which others know the blocks go along; what is then the peer's alone its cache may keep. */
+struct cache_gift {
+        const struct block *blocks;
+        size_t count;
+        uint32_t peer;
+};
+int cache_give(
+        struct served_pool *served, uint32_t session, const struct cache_gift *gift, size_t *bad);
