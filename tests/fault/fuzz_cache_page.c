@@ -40,7 +40,8 @@ static struct board {
         atomic_uint failures;
         char failure[300]; /* the first one's */
         struct offer offers[WORKERS];
-        _Atomic uint64_t grants, attaches, eaten, scribbles, hostile_grants, words_seen;
+        _Atomic uint64_t grants, gifts, attaches, eaten, scribbles, hostile_grants, hostile_gifts;
+        _Atomic uint64_t words_seen;
 } * board;
 
 static struct fault_stage stage;
@@ -91,6 +92,7 @@ static uint64_t next_serial(void) {
 struct held {
         struct buddyclient_range range;
         uint64_t serial;
+        struct buddyclient *holder;
 };
 
 static void expect_marks(struct buddyclient *client, const struct held *held, const char *who) {
@@ -119,39 +121,64 @@ static void attach_and_look(struct buddyclient *client, struct offer *offer) {
         atomic_fetch_add(&board->attaches, 1);
 }
 
+/* Two clients that give to each other. */
+struct pair {
+        struct buddyclient *clients[2];
+};
+
+static void take(struct pair *pair, struct held *held, size_t *count, unsigned choice) {
+        held->holder = pair->clients[choice / 10 % 2];
+        int result = buddyclient_alloc(held->holder, PAGE << choice % 5, &held->range);
+        if (result == 0) {
+                held->serial = next_serial();
+                marks_write(held->holder, &held->range, held->serial);
+                ++*count;
+        } else if (result != -ENOMEM) {
+                fail("alloc", result);
+        }
+}
+
+/* Others may just be attaching to it. */
+static void give(struct pair *pair, struct held *held) {
+        struct buddyclient *to = pair->clients[held->holder == pair->clients[0]];
+        int result = buddyclient_give(held->holder, &held->range, buddyclient_id(to));
+        if (result != 0)
+                fail("give", result);
+        held->holder = to;
+        atomic_fetch_add(&board->gifts, 1);
+}
+
+static void put_back(struct held *held) {
+        expect_marks(held->holder, held, "a page that was held changes");
+        int result = buddyclient_release(held->holder, &held->range);
+        if (result != 0)
+                fail("release", result);
+}
+
 static int work(unsigned number, unsigned seed) {
         struct held kept[KEPT_MAX];
         size_t count = 0;
-        struct buddyclient *client = connected("worker", true);
-        if (!client)
+        struct pair pair = {{connected("worker", true), connected("worker", true)}};
+        if (!pair.clients[0] || !pair.clients[1])
                 return 1;
         while (!stopped() || count > 0) {
                 unsigned choice = (unsigned)rand_r(&seed);
+                size_t which = count > 0 ? choice / 2 % count : 0;
                 if (count < KEPT_MAX && choice % 2 && !stopped()) {
-                        struct held *held = &kept[count];
-                        int result =
-                                buddyclient_alloc(client, PAGE << choice / 2 % 5, &held->range);
-                        if (result == 0) {
-                                held->serial = next_serial();
-                                marks_write(client, &held->range, held->serial);
-                                count++;
-                                if (choice / 16 % 4 == 0)
-                                        offer_write(&board->offers[number], &held->range);
-                        } else if (result != -ENOMEM) {
-                                fail("alloc", result);
-                        }
+                        take(&pair, &kept[count], &count, choice / 2);
+                } else if (count > 0 && choice / 256 % 4 == 0 && !stopped()) {
+                        give(&pair, &kept[which]);
                 } else if (count > 0) {
-                        size_t which = choice / 2 % count;
-                        expect_marks(client, &kept[which], "a page that was held changes");
-                        int result = buddyclient_release(client, &kept[which].range);
-                        if (result != 0)
-                                fail("release", result);
+                        put_back(&kept[which]);
                         kept[which] = kept[--count];
                 }
+                if (count > 0 && choice / 16 % 8 == 0)
+                        offer_write(&board->offers[number], &kept[count - 1].range);
                 if (choice / 64 % 64 == 0)
-                        attach_and_look(client, &board->offers[(number + 1) % WORKERS]);
+                        attach_and_look(pair.clients[0], &board->offers[(number + 1) % WORKERS]);
         }
-        buddyclient_destroy(client);
+        buddyclient_destroy(pair.clients[0]);
+        buddyclient_destroy(pair.clients[1]);
         return 0;
 }
 
@@ -298,14 +325,15 @@ static int be_hostile(unsigned seed) {
         struct buddyclient_range ranges[64];
         struct buddyclient *client = connected("hostile", true);
         struct cache_area *area = client ? area_find() : NULL;
+        struct buddyclient *friend = connected("friend", true);
         pthread_t thread;
-        if (!area || pthread_create(&thread, NULL, scribble, area) != 0)
+        if (!area || !friend || pthread_create(&thread, NULL, scribble, area) != 0)
                 return 1;
         memset(ranges, 0, sizeof ranges);
         while (!stopped()) {
                 unsigned choice = (unsigned)rand_r(&seed);
                 struct buddyclient_range *range = &ranges[choice % 64];
-                switch (choice / 64 % 8) {
+                switch (choice / 64 % 10) {
                 case 0:
                 case 1:
                 case 2:
@@ -319,6 +347,14 @@ static int be_hostile(unsigned seed) {
                         break;
                 case 6:
                         buddyclient_release_many(client, &ranges[choice / 512 % 32], 16);
+                        break;
+                case 7: /* what it says of its words goes along */
+                        if (buddyclient_give(client, range, buddyclient_id(friend)) == 0)
+                                atomic_fetch_add(&board->hostile_gifts, 1);
+                        break;
+                case 8: /* and back, to where the daemon writes among the scribbles */
+                        if (buddyclient_give(friend, range, buddyclient_id(client)) != 0)
+                                buddyclient_release(friend, range);
                         break;
                 default:
                         if (offer_read(&board->offers[choice / 512 % WORKERS], range))
@@ -422,11 +458,15 @@ int main(int argc, char **argv) {
         stage_check(&stage);
         stage_end(&stage, SIGTERM);
         stage_close(&stage);
-        printf("%u hostile clients: %lu scribbles, %lu words in use met, %lu grants; others: %lu "
-               "grants, "
-               "%lu of them of all, %lu attaches\n",
+        printf("%u hostile clients: %lu scribbles, %lu words in use met, %lu grants, %lu gifts; "
+               "others: %lu "
+               "grants, %lu of them of all, %lu gifts, %lu attaches\n",
                 hostiles, (unsigned long)board->scribbles, (unsigned long)board->words_seen,
-                (unsigned long)board->hostile_grants, (unsigned long)board->grants,
-                (unsigned long)board->eaten, (unsigned long)board->attaches);
-        return board->scribbles > 0 && board->hostile_grants > 0 && board->eaten > 0 ? 0 : 1;
+                (unsigned long)board->hostile_grants, (unsigned long)board->hostile_gifts,
+                (unsigned long)board->grants, (unsigned long)board->eaten,
+                (unsigned long)board->gifts, (unsigned long)board->attaches);
+        return board->scribbles > 0 && board->hostile_grants > 0 && board->eaten > 0 &&
+                               board->gifts > 0
+                       ? 0
+                       : 1;
 }

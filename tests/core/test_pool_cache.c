@@ -1,0 +1,91 @@
+/* Blocks that their holders keep without using them: by which name others know one, and when by none. */
+#include <criterion/criterion.h>
+#include <errno.h>
+
+#include "pool_fixture.h"
+
+#define PAGES 4096
+
+static struct pool_fixture fixture;
+static struct pool *pool;
+static uint32_t ada, bob, eve;
+
+static void setup(void) {
+        fixture_init(&fixture, PAGES, PAGES);
+        pool = fixture.pool;
+        ada = fixture_session(&fixture, "ada", 1000);
+        bob = fixture_session(&fixture, "bob", 1001);
+        eve = fixture_session(&fixture, "eve", 1002);
+}
+
+static void teardown(void) {
+        fixture_check(&fixture);
+        fixture_deinit(&fixture);
+}
+
+TestSuite(pool_cache, .init = setup, .fini = teardown);
+
+static uint32_t name_of(struct block block) {
+        uint32_t use;
+        pool_owner(pool, block, &use);
+        return use;
+}
+
+static struct block named_gift(uint32_t use) {
+        struct block block = fixture_granted(&fixture, ada, 2);
+        size_t bad;
+        pool_name_block(pool, block, use);
+        cr_assert_eq(pool_give_many(pool, ada, &block, 1, bob, &bad), 0);
+        cr_assert_eq(name_of(block), use, "the name goes along");
+        return block;
+}
+
+Test(pool_cache, a_block_that_is_its_owners_alone_loses_its_name) {
+        struct block block = named_gift(3);
+        cr_assert(pool_unname_block(pool, block, bob));
+        cr_assert_eq(name_of(block), 0);
+        pool_name_block(pool, block, 4);
+        cr_assert_eq(name_of(block), 4);
+}
+
+Test(pool_cache, whoever_does_not_own_a_block_cannot_take_its_name) {
+        struct block block = named_gift(3), other_life = block;
+        other_life.generation++;
+        cr_assert_not(pool_unname_block(pool, block, ada));
+        cr_assert_not(pool_unname_block(pool, other_life, bob));
+        cr_assert_eq(name_of(block), 3);
+}
+
+Test(pool_cache, a_block_that_others_hold_keeps_its_name) {
+        struct block block = named_gift(3);
+        bool freed;
+        cr_assert_eq(pool_attach(pool, eve, block), 0);
+        cr_assert_not(pool_unname_block(pool, block, bob));
+        cr_assert_eq(name_of(block), 3);
+        cr_assert_eq(pool_release(pool, eve, block, &freed), 0);
+        cr_assert(pool_unname_block(pool, block, bob));
+}
+
+Test(pool_cache, a_block_under_a_key_keeps_its_name) {
+        struct block block = named_gift(3);
+        cr_assert_eq(pool_publish(pool, bob, "key", block, 3), 0);
+        cr_assert_not(pool_unname_block(pool, block, bob));
+        cr_assert_eq(pool_unpublish(pool, bob, "key"), 0);
+        cr_assert(pool_unname_block(pool, block, bob));
+}
+
+/* Bob holds it twice: what is his alone is so by one hold. */
+Test(pool_cache, a_block_that_its_owner_attached_to_keeps_its_name) {
+        struct block block = named_gift(3);
+        cr_assert_eq(pool_attach(pool, bob, block), 0);
+        cr_assert_not(pool_unname_block(pool, block, bob));
+        cr_assert_eq(name_of(block), 3);
+}
+
+Test(pool_cache, a_dead_block_has_no_name_to_take) {
+        struct block block = named_gift(3);
+        bool freed;
+        cr_assert_eq(pool_release(pool, bob, block, &freed), 0);
+        cr_assert(freed);
+        cr_assert_not(pool_unname_block(pool, block, bob));
+}
