@@ -128,7 +128,7 @@ Test(gifts_kills, gifts_outlive_their_giver) {
 struct load {
         atomic_bool stop;
         atomic_uint handed; /* so many gifts have been released */
-        atomic_uint taken;  /* and so often somebody had everything that was free */
+        atomic_uint ready;  /* so many have connected that give, or want all the memory */
         int failure;        /* the line of what was not to be; 0: nothing */
         int result;
 };
@@ -154,6 +154,7 @@ static struct load *load;
 static _Noreturn void give_run(const struct scene *scene, int parcels, uint32_t peer) {
         struct buddyclient *client = client_caching(scene);
         MUST(client, 0);
+        atomic_fetch_add(&load->ready, 1);
         for (unsigned turn = 0; !atomic_load(&load->stop); turn++) {
                 struct parcel parcel;
                 int result = buddyclient_alloc(client, SCENE_PAGE << turn % 5, &parcel.range);
@@ -227,18 +228,22 @@ static _Noreturn void eat_run(const struct scene *scene) {
         static struct buddyclient_range pages[GIFT_POOL_PAGES];
         struct buddyclient *client = client_try(scene);
         MUST(client, 0);
+        atomic_fetch_add(&load->ready, 1);
         while (!atomic_load(&load->stop)) {
                 size_t taken = take_all(client, pages);
                 for (size_t each = 0; each < taken; each++)
                         MUST(mark_holds(client, &pages[each], UINT64_MAX - each), 0);
                 int result = buddyclient_release_many(client, pages, taken);
                 MUST(result == 0, result);
-                atomic_fetch_add(&load->taken, 1);
         }
         buddyclient_destroy(client);
         _exit(0);
 }
 
+/* Whom a round is the end of. */
+enum victims { GIVER = 1, RECEIVER = 2, EATER = 4, DAEMON = 8 };
+
+/* Those who take part in it, in the order of the victims' bits. */
 struct cast {
         struct scene *scene;
         pid_t giver, receiver, eater; /* 0: is gone */
@@ -248,6 +253,7 @@ static void cast_start(struct cast *cast) {
         int parcels[2], ids[2];
         uint32_t peer = 0;
         atomic_store(&load->stop, false);
+        atomic_store(&load->ready, 0);
         cr_assert(pipe(parcels) == 0 && pipe(ids) == 0);
         cast->receiver = process_fork();
         if (cast->receiver == 0) {
@@ -267,22 +273,37 @@ static void cast_start(struct cast *cast) {
                 eat_run(cast->scene);
 }
 
-static void cast_await(unsigned handed) {
-        unsigned wanted = atomic_load(&load->handed) + handed;
+static void counter_await(atomic_uint *counter, unsigned wanted) {
         uint64_t deadline = now_ms() + PATIENCE_MS;
-        while (atomic_load(&load->handed) < wanted) {
+        while (atomic_load(counter) < wanted) {
                 cr_assert_eq(load->failure, 0, "line %d: %d", load->failure, load->result);
-                cr_assert_lt(now_ms(), deadline, "the load stands still at %u", load->handed);
+                cr_assert_lt(now_ms(), deadline, "the load stands still");
                 sched_yield();
         }
 }
 
-static void process_killed(pid_t *process) {
-        kill(*process, SIGKILL);
-        int status = process_wait(*process);
-        cr_assert_eq(status, -SIGKILL, "ended by itself with %d: line %d: %d", status,
-                load->failure, load->result);
-        *process = 0;
+/* All are connected, and so many more gifts have been handed over. */
+static void cast_await(unsigned handed) {
+        counter_await(&load->ready, 2);
+        counter_await(&load->handed, atomic_load(&load->handed) + handed);
+}
+
+/* Both of those that hand over may be victims: then one may have ended well meanwhile, as the other was gone. */
+static void cast_kill(struct cast *cast, unsigned victims) {
+        pid_t *processes[3] = {&cast->giver, &cast->receiver, &cast->eater};
+        for (size_t each = 0; each < 3; each++)
+                if (victims & 1u << each)
+                        kill(*processes[each], SIGKILL);
+        for (size_t each = 0; each < 3; each++) {
+                if ((victims & 1u << each) == 0)
+                        continue;
+                int status = process_wait(*processes[each]);
+                bool both = (victims & (GIVER | RECEIVER)) == (GIVER | RECEIVER);
+                cr_assert(status == -SIGKILL || (both && status == 0),
+                        "process %zu ended with %d: line %d: %d", each, status, load->failure,
+                        load->result);
+                *processes[each] = 0;
+        }
 }
 
 /* Those that are left end well. */
@@ -298,9 +319,6 @@ static void cast_end(struct cast *cast) {
         }
 }
 
-/* Whom a round is the end of. */
-enum victims { GIVER = 1, RECEIVER = 2, EATER = 4, DAEMON = 8 };
-
 /* Kills them under load; then all that is left works on for a while, and ends. */
 static void kill_round(struct gift_stage *stage, unsigned victims, unsigned moment) {
         struct cast cast = {.scene = &stage->scene};
@@ -308,12 +326,7 @@ static void kill_round(struct gift_stage *stage, unsigned victims, unsigned mome
         cast_await(moment);
         if (victims & DAEMON)
                 scene_kill(&stage->scene);
-        if (victims & GIVER)
-                process_killed(&cast.giver);
-        if (victims & RECEIVER)
-                process_killed(&cast.receiver);
-        if (victims & EATER)
-                process_killed(&cast.eater);
+        cast_kill(&cast, victims);
         if (victims & DAEMON)
                 scene_start(&stage->scene, "--size", GIFT_POOL, NULL);
         stats_of(stage->observer);
