@@ -57,12 +57,10 @@ Test(gifts, an_earlier_name_is_refused_when_the_block_is_in_use_again) {
 static const struct {
         uint64_t offset_more;
         int length_shift;
-        uint64_t length_less, generation_bits;
+        uint64_t length_less, generation_more;
 } mistakes[] = {
         {0, 0, 0, 1},
         {0, 0, 0, UINT64_C(1) << 31},
-        {0, 0, 0, UINT64_C(1) << 32},
-        {0, 0, 0, UINT64_C(1) << 63},
         {0, 1, 0, 0},
         {0, -1, 0, 0},
         {0, 0, 1, 0},
@@ -78,7 +76,7 @@ static struct buddyclient_range mistaken(struct buddyclient_range range, size_t 
         range.offset += mistakes[how].offset_more;
         range.length = shift < 0 ? range.length >> -shift : range.length << shift;
         range.length -= mistakes[how].length_less;
-        range.generation ^= mistakes[how].generation_bits;
+        range.generation += mistakes[how].generation_more;
         return range;
 }
 
@@ -104,6 +102,24 @@ Test(gifts, a_wrong_name_of_a_gift_is_refused_as_of_any_range) {
                 expect_mistakes_refused(&stage, &gift);
                 gift = gift_again(stage.receiver, &gift);
                 expect_mistakes_refused(&stage, &gift);
+                gift_returned(stage.receiver, &gift);
+        }
+        gift_stage_close(&stage);
+}
+
+/* Names of uses that the block has not had yet, in the life that it is in. */
+Test(gifts, a_name_that_was_never_granted_is_refused_for_a_gift) {
+        struct gift_stage stage;
+        gift_stage_open(&stage);
+        for (size_t each = 0; each < LENGTHS; each++) {
+                struct buddyclient_range gift = gift_new(&stage, lengths[each]), never = gift;
+                for (unsigned ahead = 1; ahead <= 3; ahead++) {
+                        never.generation = gift.generation + ((uint64_t)ahead << 32);
+                        int result = buddyclient_release(stage.receiver, &never);
+                        cr_assert(result == -ESTALE || result == -EINVAL, "%lu bytes, %u: %d",
+                                gift.length, ahead, result);
+                        expect_held(stage.observer, gift.length);
+                }
                 gift_returned(stage.receiver, &gift);
         }
         gift_stage_close(&stage);

@@ -161,6 +161,7 @@ struct board {
         pthread_mutex_t lock;
         struct buddyclient_range range;
         uint64_t mark;
+        atomic_uint shown; /* so many names */
 };
 
 struct attacker {
@@ -178,6 +179,7 @@ static void board_show(struct board *board, const struct buddyclient_range *rang
         board->range = *range;
         board->mark = mark;
         pthread_mutex_unlock(&board->lock);
+        atomic_fetch_add(&board->shown, 1);
 }
 
 static bool attacker_failed(struct attacker *attacker, const char *what, int result) {
@@ -186,7 +188,19 @@ static bool attacker_failed(struct attacker *attacker, const char *what, int res
         return false;
 }
 
-/* Attaches to what the board says; what it holds may not change, and ends with its own release. */
+/* What it holds may not change, while the others go on for more than a life of the block. */
+static bool watch(struct attacker *attacker, const struct buddyclient_range *range, uint64_t mark) {
+        unsigned first = atomic_load(&attacker->board->shown);
+        bool same = true;
+        while (same && !atomic_load(&attacker->stop) &&
+                atomic_load(&attacker->board->shown) - first < 4) {
+                same = mark_holds(attacker->client, range, mark);
+                sched_yield();
+        }
+        return same && mark_holds(attacker->client, range, mark);
+}
+
+/* Attaches to what the board says; what it holds then ends with its own release. */
 static bool attack(struct attacker *attacker) {
         struct board *board = attacker->board;
         pthread_mutex_lock(&board->lock);
@@ -200,9 +214,8 @@ static bool attack(struct attacker *attacker) {
         }
         if (result != 0)
                 return attacker_failed(attacker, "attach", result);
-        for (int looks = 0; looks < 50; looks++)
-                if (!mark_holds(attacker->client, &range, mark))
-                        return attacker_failed(attacker, "bytes of another name", 0);
+        if (!watch(attacker, &range, mark))
+                return attacker_failed(attacker, "bytes of another name", 0);
         result = buddyclient_release(attacker->client, &range);
         if (result != 0)
                 return attacker_failed(attacker, "release", result);
@@ -218,17 +231,22 @@ static void *attacker_run(void *argument) {
 }
 
 /* Gives, releases and takes again what bears a new mark each time. */
-static void hand_over(struct gift_stage *stage, struct board *board, uint64_t length) {
+static void hand_over(
+        struct gift_stage *stage, struct board *board, uint64_t length, unsigned round) {
         struct buddyclient_range gift = gift_taken(stage->giver, length);
         uint64_t mark = mark_of(&gift);
         board_show(board, &gift, mark);
         gift_handed(stage->giver, &gift, stage->receiver);
         board_show(board, &gift, mark);
+        if (round % 2)
+                stats_of(stage->giver);
         cr_assert(mark_holds(stage->receiver, &gift, mark), "a gift has changed");
         gift_returned(stage->receiver, &gift);
         for (int lives = 0; lives < 3; lives++) {
                 struct buddyclient_range own = gift_taken(stage->receiver, length);
                 board_show(board, &own, mark_of(&own));
+                if (lives == 1)
+                        stats_of(stage->giver); /* long enough for an attach to come */
                 cr_assert(mark_holds(stage->receiver, &own, mark_of(&own)), "granted twice");
                 gift_returned(stage->receiver, &own);
                 cr_assert_eq(buddyclient_release(stage->receiver, &own), -ESTALE);
@@ -259,7 +277,7 @@ static void attack_hand_overs(uint64_t length, unsigned rounds_min, unsigned wan
                         0);
         uint64_t deadline = now_ms() + PATIENCE_MS;
         for (unsigned round = 0; round < rounds_min || !seen_enough(attackers, wanted); round++) {
-                hand_over(&stage, &board, length);
+                hand_over(&stage, &board, length, round);
                 for (size_t each = 0; each < 2; each++)
                         cr_assert_null(attackers[each].failure, "attacker %zu: %s: %d", each,
                                 attackers[each].failure, attackers[each].result);
