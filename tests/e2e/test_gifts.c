@@ -107,11 +107,11 @@ Test(gifts, a_wrong_name_of_a_gift_is_refused_as_of_any_range) {
         gift_stage_close(&stage);
 }
 
-/* Names of uses that the block has not had yet, in the life that it is in. */
+/* Names of uses that the block has not had yet, in the life that it is in; of 2 MiB there is one use only. */
 Test(gifts, a_name_that_was_never_granted_is_refused_for_a_gift) {
         struct gift_stage stage;
         gift_stage_open(&stage);
-        for (size_t each = 0; each < LENGTHS; each++) {
+        for (size_t each = 0; each < LENGTHS - 1; each++) {
                 struct buddyclient_range gift = gift_new(&stage, lengths[each]), never = gift;
                 for (unsigned ahead = 1; ahead <= 3; ahead++) {
                         never.generation = gift.generation + ((uint64_t)ahead << 32);
