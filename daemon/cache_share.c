@@ -110,6 +110,50 @@ int cache_publish(struct served_pool *served, uint32_t session, const char *key,
         return error;
 }
 
+/* ---- Release ---- */
+
+/* What a client asks to give up, by a name that it may have had before its memory knew of the gift, goes by requests from here on.
+ * False: its memory says that another thread has returned it. Needs the cache lock. */
+static bool leave_locked(const struct presence *presence, struct block block) {
+        if (!presence->cache)
+                return true;
+        _Atomic uint64_t *word = cache_word(presence->cache, block.page);
+        uint64_t seen = atomic_load(word);
+        while (cache_word_is_of(seen, block.generation, block.order) && (seen & CACHE_GIFT)) {
+                uint64_t left = (seen & ~(CACHE_COUNTED | CACHE_GIFT)) | CACHE_SHARED;
+                if (!(seen & CACHE_IN_USE))
+                        return false;
+                if (atomic_compare_exchange_weak(word, &seen, left))
+                        return true;
+        }
+        return true;
+}
+
+static int leave_all_locked(
+        const struct presence *presence, const struct block *blocks, size_t count, size_t *bad) {
+        for (size_t i = 0; i < count; i++)
+                if (!leave_locked(presence, blocks[i])) {
+                        *bad = i;
+                        return -ESTALE;
+                }
+        return 0;
+}
+
+int cache_release(struct served_pool *served, uint32_t session, struct cache_return *back) {
+        struct presence *presence = &served->presence[session];
+        uint64_t freed_pages = 0;
+        spinlock_lock(&presence->cache_lock);
+        int error = leave_all_locked(presence, back->blocks, back->count, &back->bad);
+        if (!error && back->count == 1)
+                error = pool_release(served->pool, session, back->blocks[0], &back->freed);
+        else if (!error)
+                error = pool_release_many(
+                        served->pool, session, back->blocks, back->count, &back->bad, &freed_pages);
+        spinlock_unlock(&presence->cache_lock);
+        back->freed |= freed_pages > 0;
+        return error;
+}
+
 /* ---- Give ---- */
 
 struct giving {
@@ -163,7 +207,9 @@ static void announce_locked(const struct giving *giving, struct block block) {
 static void withdraw_locked(const struct giving *giving, struct block block) {
         _Atomic uint64_t *word = peer_word_locked(giving, block);
         uint64_t seen = word ? atomic_load(word) : 0;
-        if ((seen & CACHE_GIFT) && cache_word_is_of(seen, block.generation, block.order))
+        uint32_t use;
+        if ((seen & CACHE_GIFT) && cache_word_is_of(seen, block.generation, block.order) &&
+                pool_owner(giving->served->pool, block, &use) == giving->session)
                 word_replace(word, 0);
 }
 
@@ -191,9 +237,11 @@ int cache_give(
                 return pool_give_many(pool, session, gift->blocks, gift->count, gift->peer, bad);
         cache_find(served, gift->peer);
         giving_lock(&giving);
-        for (size_t i = 0; i < gift->count; i++)
+        int error = leave_all_locked(&served->presence[session], gift->blocks, gift->count, bad);
+        for (size_t i = 0; i < gift->count && !error; i++)
                 announce_locked(&giving, gift->blocks[i]);
-        int error = pool_give_many(pool, session, gift->blocks, gift->count, gift->peer, bad);
+        if (!error)
+                error = pool_give_many(pool, session, gift->blocks, gift->count, gift->peer, bad);
         for (size_t i = 0; i < gift->count; i++)
                 if (error)
                         withdraw_locked(&giving, gift->blocks[i]);

@@ -1,6 +1,7 @@
-/* Ranges that get one more holder, or another one, while their owners' caches (cache.h) may keep them: what the ledger does and
- * what the owner's memory says of it change together. An owner's cache_lock is held from the look at its word to the change of the
- * ledger, and a give holds those of both sessions, the lower id first; all come before the pool's locks. Any thread. */
+/* Ranges that get one more holder, or another one, or lose one by a request, while caches (cache.h) may keep them: what the ledger
+ * does and what a client's memory says of it change together. An owner's cache_lock is held from the look at its word to the
+ * change of the ledger, and a give holds those of both sessions, the lower id first; all come before the pool's locks. Any
+ * thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -25,3 +26,12 @@ struct cache_gift {
 };
 int cache_give(
         struct served_pool *served, uint32_t session, const struct cache_gift *gift, size_t *bad);
+
+/* As pool_release_many. -ESTALE also: the client has returned it to its cache. */
+struct cache_return {
+        const struct block *blocks;
+        size_t count;
+        size_t bad;
+        bool freed; /* any */
+};
+int cache_release(struct served_pool *served, uint32_t session, struct cache_return *back);

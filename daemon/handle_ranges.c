@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "bytes.h"
+#include "cache_share.h"
 #include "quota.h"
 #include "session.h"
 #include "wait.h"
@@ -263,27 +264,16 @@ enum status handle_alloc(struct call *call) {
 
 enum status handle_release(struct call *call) {
         const struct message_ranges *ranges = &call->request->release.ranges;
-        struct pool *pool = call->served->pool;
-        const struct block *blocks = call->worker->scratch->blocks;
         enum status status = call_blocks(call, ranges);
         if (status != STATUS_OK)
                 return status;
-
-        size_t bad = 0;
-        uint64_t freed_pages = 0;
-        int error;
-        if (ranges->count == 1) {
-                bool freed = false;
-                error = pool_release(pool, call->session->id, blocks[0], &freed);
-                freed_pages = freed;
-        } else {
-                error = pool_release_many(
-                        pool, call->session->id, blocks, ranges->count, &bad, &freed_pages);
-        }
+        struct cache_return back = {
+                .blocks = call->worker->scratch->blocks, .count = ranges->count};
+        int error = cache_release(call->served, call->session->id, &back);
         if (error)
-                return call_refuse_block(call, error, blocks[bad]);
+                return call_refuse_block(call, error, back.blocks[back.bad]);
         statistics_count(&worker_statistics(call->worker, call->served)->frees, ranges->count);
-        if (freed_pages > 0)
+        if (back.freed)
                 call_freed(call);
         return STATUS_OK;
 }

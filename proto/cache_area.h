@@ -16,7 +16,8 @@
  *
  * The word of a gift is written by the daemon: in use, shared, gift. Once the ledger has it and nobody else holds the range, the
  * daemon exchanges that for "in use, counted, gift", and the client may return it here like its own. A client that goes to the daemon
- * with a gift takes the mark off before, so of the two exchanges one fails. */
+ * with a gift takes the mark off before, so of the two exchanges one fails; what the client asked before there was a mark, the daemon
+ * takes off before it releases or gives the range. */
 #pragma once
 
 #include <stdalign.h>
