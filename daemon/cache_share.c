@@ -192,15 +192,12 @@ static void announce_locked(const struct giving *giving, struct block block) {
         _Atomic uint64_t *word = peer_word_locked(giving, block);
         uint64_t name = name_locked(&giving->served->presence[giving->session], block);
         uint32_t use;
-        if (pool_owner(pool, block, &use) != giving->session)
+        if (name >> CACHE_USE_SHIFT == 0 || pool_owner(pool, block, &use) != giving->session)
                 return;
-        if (name >> CACHE_USE_SHIFT != 0)
-                pool_name_block(pool, block, (uint32_t)(name >> CACHE_USE_SHIFT));
-        if (word && name >> CACHE_USE_SHIFT != 0)
+        pool_name_block(pool, block, (uint32_t)(name >> CACHE_USE_SHIFT));
+        if (word)
                 word_replace(word, cache_word_pack(name, block.order) | CACHE_IN_USE |
                                            CACHE_SHARED | CACHE_GIFT);
-        else if (word && cache_word_is_of(atomic_load(word), block.generation, block.order))
-                word_replace(word, 0);
 }
 
 /* It has not become the peer's. */
@@ -213,8 +210,8 @@ static void withdraw_locked(const struct giving *giving, struct block block) {
                 word_replace(word, 0);
 }
 
-/* It is the peer's: if it is so alone, its memory is from here on the only place that knows the name. A client that
- * went to the daemon with it meanwhile has taken the mark off its word. */
+/* It is the peer's: if it is so alone, its memory is from here on the only place that knows the name. If the exchange fails the client
+ * has taken the mark off its word, to go to the daemon with it; its name is there all the same. */
 static void settle_locked(const struct giving *giving, struct block block) {
         const uint64_t flags = CACHE_IN_USE | CACHE_SHARED | CACHE_GIFT;
         _Atomic uint64_t *word = peer_word_locked(giving, block);
@@ -223,10 +220,7 @@ static void settle_locked(const struct giving *giving, struct block block) {
                 (seen & (flags | CACHE_COUNTED)) != flags ||
                 !pool_unname_block(giving->served->pool, block, giving->peer))
                 return;
-        uint64_t own = (seen & ~CACHE_SHARED) | CACHE_COUNTED;
-        if (!atomic_compare_exchange_strong(word, &seen, own))
-                pool_name_block(giving->served->pool, block,
-                        (uint32_t)(cache_word_name(own) >> CACHE_USE_SHIFT));
+        atomic_compare_exchange_strong(word, &seen, (seen & ~CACHE_SHARED) | CACHE_COUNTED);
 }
 
 int cache_give(

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "gift_stage.h"
+#include "outcome.h"
 
 TestSuite(gifts_races, .timeout = 120);
 
@@ -18,6 +19,7 @@ struct pair {
         unsigned rounds;
         atomic_uint turn; /* odd: the second thread's */
         atomic_int result;
+        atomic_bool done;
 };
 
 static void *pair_run(void *argument) {
@@ -149,6 +151,77 @@ Test(gifts_races, a_release_races_with_the_gift) {
                 cr_assert_eq(buddyclient_release(stage.giver, &pair.range), -ESTALE);
                 cr_assert(mark_holds(stage.receiver, &next, mark_of(&next)));
                 gift_returned(stage.receiver, &next);
+        }
+        pthread_join(thread, NULL);
+        gift_stage_close(&stage);
+}
+
+/* The same, by giving it onwards. */
+Test(gifts_races, a_gift_onwards_races_with_the_gift) {
+        struct gift_stage stage;
+        gift_stage_open(&stage);
+        struct pair pair = {.stage = &stage, .other = give_now, .rounds = 1000};
+        pthread_t thread = pair_start(&pair);
+        for (unsigned round = 0; round < pair.rounds; round++) {
+                uint64_t length = SCENE_PAGE << round % 5, deadline = now_ms() + PATIENCE_MS;
+                struct buddyclient_range onwards;
+                int result;
+                pair.range = gift_taken(stage.giver, length);
+                atomic_store(&pair.turn, 2 * round + 1);
+                do {
+                        onwards = pair.range;
+                        result = buddyclient_give(
+                                stage.receiver, &onwards, buddyclient_id(stage.third));
+                        cr_assert_lt(now_ms(), deadline, "the gift does not arrive");
+                } while (result == -ESTALE);
+                cr_assert_eq(result, 0, "round %u: %d", round, result);
+                cr_assert_eq(buddyclient_release(stage.receiver, &pair.range), -ESTALE);
+                struct buddyclient_range next = gift_taken(stage.receiver, length);
+                cr_assert_eq(pair_await(&pair, round), 0);
+                cr_assert(mark_holds(stage.third, &onwards, mark_of(&onwards)), "round %u", round);
+                cr_assert_eq(buddyclient_release(stage.receiver, &pair.range), -ESTALE);
+                gift_returned(stage.receiver, &next);
+                gift_returned(stage.third, &onwards);
+        }
+        pthread_join(thread, NULL);
+        gift_stage_close(&stage);
+}
+
+/* Until one of the two has done it. */
+static int release_until_done(struct pair *pair) {
+        uint64_t deadline = now_ms() + PATIENCE_MS;
+        int result;
+        while ((result = buddyclient_release(pair->stage->receiver, &pair->range)) == -ESTALE &&
+                !atomic_load(&pair->done))
+                if (now_ms() > deadline)
+                        return -ETIMEDOUT;
+        atomic_store(&pair->done, true);
+        return result;
+}
+
+/* Some requests are on their way before the receiver's memory knows of the gift, others see it there. */
+Test(gifts_races, of_two_releases_that_race_with_the_gift_one_is_refused) {
+        struct gift_stage stage;
+        gift_stage_open(&stage);
+        struct pair pair = {.stage = &stage, .other = release_until_done, .rounds = 2000};
+        pthread_t thread = pair_start(&pair);
+        for (unsigned round = 0; round < pair.rounds; round++) {
+                uint64_t length = SCENE_PAGE << round % 5;
+                struct outcome outcome = {0};
+                pair.range = gift_taken(stage.giver, length);
+                atomic_store(&pair.done, false);
+                cr_assert_eq(buddyclient_submit_give(stage.giver, &pair.range,
+                                     buddyclient_id(stage.receiver), outcome_note, &outcome),
+                        0);
+                atomic_store(&pair.turn, 2 * round + 1);
+                cr_assert_geq(buddyclient_dispatch(stage.giver), 0);
+                int mine = release_until_done(&pair), theirs = pair_await(&pair, round);
+                cr_assert((mine == 0 && theirs == -ESTALE) || (mine == -ESTALE && theirs == 0),
+                        "round %u: %d and %d", round, mine, theirs);
+                cr_assert_eq(buddyclient_release(stage.receiver, &pair.range), -ESTALE);
+                outcome_await(stage.giver, &outcome, 0);
+                if (round % 100 == 0)
+                        expect_rest_free(&stage, 0);
         }
         pthread_join(thread, NULL);
         gift_stage_close(&stage);
