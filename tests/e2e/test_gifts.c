@@ -397,3 +397,32 @@ Test(gifts, a_forked_child_of_the_receiver_touches_none) {
         gift_returned(stage.receiver, &held);
         gift_stage_close(&stage);
 }
+
+/* ---- While the daemon does not answer ---- */
+
+/* A release that was not confirmed in time counts as one: the cache has room again, and does not take the range. */
+Test(gifts, a_gift_that_was_returned_in_vain_is_not_returned_into_the_cache) {
+        struct gift_stage stage;
+        gift_stage_open(&stage);
+        buddyclient_destroy(stage.receiver);
+        cr_assert_eq(buddyclient_new(&stage.receiver), 0);
+        cr_assert_eq(buddyclient_set_socket(stage.receiver, stage.scene.socket), 0);
+        cr_assert_eq(buddyclient_set_pool(stage.receiver, stage.scene.pool), 0);
+        cr_assert_eq(buddyclient_set_cache_bytes(stage.receiver, SCENE_PAGE), 0); /* one slot */
+        cr_assert_eq(buddyclient_set_timeout_ms(stage.receiver, 200), 0);
+        cr_assert_eq(buddyclient_connect(stage.receiver), 0);
+
+        struct buddyclient_range first = gift_new(&stage, SCENE_PAGE);
+        struct buddyclient_range second = gift_new(&stage, SCENE_PAGE), again;
+        gift_returned(stage.receiver, &first);
+        scene_freeze(&stage.scene);
+        cr_assert_eq(buddyclient_release(stage.receiver, &second), -ENOTCONN, "there was room");
+        cr_assert_eq(buddyclient_alloc(stage.receiver, SCENE_PAGE, &again), 0);
+        cr_assert_eq(again.offset, first.offset, "it is not from the cache");
+        cr_assert_neq(buddyclient_release(stage.receiver, &second), 0);
+        scene_thaw(&stage.scene);
+        cr_assert_eq(buddyclient_release(stage.receiver, &second), -ESTALE);
+        expect_held(stage.observer, SCENE_PAGE);
+        gift_returned(stage.receiver, &again);
+        gift_stage_close(&stage);
+}
