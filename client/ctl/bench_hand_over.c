@@ -136,24 +136,24 @@ static int hand_over(struct hand_over *way, int64_t slice_ns, double *ns) {
         return error;
 }
 
-/* The consumer on a CPU of its own, and the daemon where it likes. */
+/* The consumer on a CPU of its own. */
 static int hand_over_two_cpus(struct hand_over *way, int64_t slice_ns, double *ns) {
         const struct cpu_pin *pin = way->bench->pin;
         way->cpu = pin ? cpu_pin_other_cpu(pin) : -1;
-        if (pin && way->cpu < 0)
-                return -ENODEV;
-        cpu_pin_loosen(pin);
-        int error = hand_over(way, slice_ns, ns);
-        cpu_pin_tighten(pin);
-        return error;
+        return pin && way->cpu < 0 ? -ENODEV : hand_over(way, slice_ns, ns);
 }
 
+/* The daemon works for both, and is where it likes. */
 int bench_hand_over_batched(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]) {
         struct hand_over way = {
                 .bench = bench, .batch = BENCH_BATCH, .ahead = BENCH_HAND_OVER_AHEAD};
-        return hand_over_two_cpus(&way, slice_ns, &figures[FIGURE_HAND_OVER_BATCHED]);
+        cpu_pin_loosen(bench->pin);
+        int error = hand_over_two_cpus(&way, slice_ns, &figures[FIGURE_HAND_OVER_BATCHED]);
+        cpu_pin_tighten(bench->pin);
+        return error;
 }
 
+/* The daemon stays with the producer, whose requests are compared with others that it makes there. */
 int bench_hand_over_stream(struct bench *bench, int64_t slice_ns, double figures[FIGURE_COUNT]) {
         struct hand_over way = {.bench = bench, .batch = 1, .ahead = RING_SLOTS};
         return hand_over_two_cpus(&way, slice_ns, &figures[FIGURE_HAND_OVER_STREAM]);
