@@ -267,18 +267,6 @@ bool cache_leave(struct cache *cache, const struct buddyclient_range *range, uin
         return true;
 }
 
-void cache_forget(struct cache *cache, const struct buddyclient_range *range) {
-        if (!is_possible(cache, range))
-                return;
-        _Atomic uint64_t *word = cache_word_of(cache, range);
-        unsigned order = cache_order(cache, range->length);
-        uint64_t seen = atomic_load(word);
-        while (cache_word_is_of(seen, (uint32_t)range->generation, order) &&
-                !(seen & (CACHE_COUNTED | CACHE_GIFT)) &&
-                !atomic_compare_exchange_weak(word, &seen, 0))
-                continue;
-}
-
 /* ---- Grants ---- */
 
 bool cache_may_count(const struct cache *cache, const struct buddyclient_range *range) {

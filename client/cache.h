@@ -98,10 +98,6 @@ bool cache_is_open(const struct cache *cache);
  * the table. False: the word has changed since. */
 bool cache_leave(struct cache *cache, const struct buddyclient_range *range, uint64_t word);
 
-/* A hold of a range that had left is over: what its word still says would be wrong when the range comes back by another name.
- * Nothing, if it has come back. */
-void cache_forget(struct cache *cache, const struct buddyclient_range *range);
-
 /* Whether a range as the daemon names it can be noted here. */
 bool cache_may_count(const struct cache *cache, const struct buddyclient_range *range);
 

@@ -181,30 +181,32 @@ void client_uncache_orders(struct buddyclient *client, uint32_t orders) {
 }
 
 int client_leave_cache(struct buddyclient *client, const struct buddyclient_range *range) {
-        uint64_t word;
+        struct cache *cache = &client->cache;
         struct holding holding = {.offset = range->offset,
                 .length = range->length,
                 .generation = (uint32_t)range->generation,
                 .use = (uint32_t)(range->generation >> 32)};
-        if (range->generation >> 56 == 0 && !holdings_name_is_right(&client->holdings, &holding))
-                return client_refuse_range(client, range, -ESTALE);
-        if (!client->cache.area)
-                return 0;
         for (;;) {
-                enum cache_verdict verdict = cache_judge(&client->cache, range, &word);
-                if (verdict == CACHE_STALE)
+                uint64_t word = 0;
+                enum cache_verdict verdict =
+                        cache->area ? cache_judge(cache, range, &word) : CACHE_UNKNOWN;
+                /* A gift has its word before the table has heard that an earlier hold of the range is gone. */
+                bool named = verdict >= CACHE_MINE && cache_word_name(word) == range->generation;
+                if (verdict == CACHE_STALE ||
+                        (!named && range->generation >> 56 == 0 &&
+                                !holdings_name_is_right(&client->holdings, &holding)))
                         return client_refuse_range(client, range, -ESTALE);
                 if (verdict == CACHE_UNKNOWN || !(word & (CACHE_COUNTED | CACHE_GIFT)))
                         return 0;
                 if (word & CACHE_GIFT) { /* which the table has no more than the daemon counts it */
-                        if (cache_leave(&client->cache, range, word))
+                        if (cache_leave(cache, range, word))
                                 return 0;
                         continue;
                 }
                 if (holdings_reserve(&client->holdings, 1) < 0)
                         return client_refuse(client, -ENOMEM, "no memory left in this process");
                 holdings_lock(&client->holdings);
-                bool left = cache_leave(&client->cache, range, word);
+                bool left = cache_leave(cache, range, word);
                 bool added = left && holdings_add_locked(&client->holdings, &holding) == 0;
                 holdings_unlock(&client->holdings);
                 if (!added)

@@ -101,9 +101,12 @@ static int release_by_requests(
 
 /* ---- Into the cache ---- */
 
-/* Slots of an order are all in use, or it has none: whether it has more now. If not, a request is to follow. */
+/* Slots of an order are all in use, or it has none: whether it has more now. If not, a request is to follow. A gift may be longer
+ * than what is ever kept. */
 static bool find_room(struct buddyclient *client, unsigned order) {
         uint32_t emptied;
+        if (!cache_serves(&client->cache, UINT64_C(1) << (client->cache.page_shift + order)))
+                return false;
         bool more = cache_crowded(&client->cache, order, &emptied);
         client_uncache_orders(client, emptied);
         return more;

@@ -59,8 +59,6 @@ void client_forget(struct buddyclient *client, const struct message_ranges *rang
                 struct holding holding =
                         client_holding(client, ranges->places[i], ranges->generations[i]);
                 holdings_drop_locked(&client->holdings, &holding);
-                cache_forget(&client->cache, &(struct buddyclient_range){holding.offset,
-                                                     holding.length, holding.generation});
         }
         holdings_unlock(&client->holdings);
 }

@@ -13,7 +13,30 @@
 #include "proto/cache_area.h"
 #include "served_pool.h"
 
-/* ---- Attach and publish ---- */
+/* What a client's memory says of a block that it does not own (any more) is over: it would be wrong when the block comes back by
+ * another name. What it counts is not ours to change. Needs its cache lock, without which nothing is given to it. */
+static void word_end_locked(struct served_pool *served, uint32_t session, struct block block) {
+        struct cache_area *area = served->presence[session].cache;
+        uint32_t use;
+        if (!area || block.order >= CACHE_ORDERS)
+                return;
+        _Atomic uint64_t *word = cache_word(area, block.page);
+        uint64_t seen = atomic_load(word);
+        if (!cache_word_is_of(seen, block.generation, block.order) ||
+                pool_owner(served->pool, block, &use) == session)
+                return;
+        while (!(seen & CACHE_COUNTED) && !atomic_compare_exchange_weak(word, &seen, 0))
+                continue;
+}
+
+/* Of a block that it holds, but may have owned before a kill. */
+static void word_end(struct served_pool *served, uint32_t session, struct block block) {
+        spinlock_lock(&served->presence[session].cache_lock);
+        word_end_locked(served, session, block);
+        spinlock_unlock(&served->presence[session].cache_lock);
+}
+
+/* ---- Attach, lookup and publish ---- */
 
 /* Ends with the word marked as shared, or with the finding that this name is over. */
 static bool word_share(_Atomic uint64_t *word, struct block block, uint64_t name) {
@@ -96,6 +119,16 @@ int cache_attach(struct served_pool *served, uint32_t session, struct block bloc
         int error = share_allows(&share, block, name) ? pool_attach(served->pool, session, block)
                                                       : -ESTALE;
         share_end(&share);
+        if (!error)
+                word_end(served, session, block);
+        return error;
+}
+
+int cache_lookup(struct served_pool *served, uint32_t session, const char *key, struct block *out,
+        uint32_t *use) {
+        int error = pool_lookup(served->pool, session, key, out, use);
+        if (!error)
+                word_end(served, session, *out);
         return error;
 }
 
@@ -149,6 +182,8 @@ int cache_release(struct served_pool *served, uint32_t session, struct cache_ret
         else if (!error)
                 error = pool_release_many(
                         served->pool, session, back->blocks, back->count, &back->bad, &freed_pages);
+        for (size_t i = 0; i < back->count && !error; i++)
+                word_end_locked(served, session, back->blocks[i]);
         spinlock_unlock(&presence->cache_lock);
         back->freed |= freed_pages > 0;
         return error;
@@ -179,21 +214,25 @@ static _Atomic uint64_t *peer_word_locked(const struct giving *giving, struct bl
         return area ? cache_word(area, block.page) : NULL;
 }
 
-/* What the peer's memory says of a block that it had before, by another name, is over. What it counts is not ours to change. */
+/* What it counts is not ours to change. */
 static void word_replace(_Atomic uint64_t *word, uint64_t by) {
         uint64_t seen = atomic_load(word);
         while (!(seen & CACHE_COUNTED) && !atomic_compare_exchange_weak(word, &seen, by))
                 continue;
 }
 
-/* What the giver's memory says counts for what is its own alone. */
+/* What the giver's memory says counts for what is its own alone. If it has no name, nor may the peer's memory have one. */
 static void announce_locked(const struct giving *giving, struct block block) {
         struct pool *pool = giving->served->pool;
         _Atomic uint64_t *word = peer_word_locked(giving, block);
         uint64_t name = name_locked(&giving->served->presence[giving->session], block);
         uint32_t use;
-        if (name >> CACHE_USE_SHIFT == 0 || pool_owner(pool, block, &use) != giving->session)
+        if (pool_owner(pool, block, &use) != giving->session)
                 return;
+        if (name >> CACHE_USE_SHIFT == 0 || block.order >= CACHE_ORDERS) {
+                word_end_locked(giving->served, giving->peer, block);
+                return;
+        }
         pool_name_block(pool, block, (uint32_t)(name >> CACHE_USE_SHIFT));
         if (word)
                 word_replace(word, cache_word_pack(name, block.order) | CACHE_IN_USE |
@@ -236,11 +275,14 @@ int cache_give(
                 announce_locked(&giving, gift->blocks[i]);
         if (!error)
                 error = pool_give_many(pool, session, gift->blocks, gift->count, gift->peer, bad);
-        for (size_t i = 0; i < gift->count; i++)
-                if (error)
+        for (size_t i = 0; i < gift->count; i++) {
+                if (error) {
                         withdraw_locked(&giving, gift->blocks[i]);
-                else
-                        settle_locked(&giving, gift->blocks[i]);
+                        continue;
+                }
+                settle_locked(&giving, gift->blocks[i]);
+                word_end_locked(served, session, gift->blocks[i]);
+        }
         giving_unlock(&giving);
         return error;
 }

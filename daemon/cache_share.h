@@ -12,13 +12,15 @@
 
 struct served_pool;
 
-/* As pool_attach and pool_publish, for a block by its name (use << 32 | generation). -ESTALE also: its owner has returned it since
+/* As pool_attach, pool_lookup and pool_publish, the first and the last for a block by its name (use << 32 | generation). -ESTALE also: its owner has returned it since
  * it had this name. From here on the owner may not take it as its own alone. */
 int cache_attach(struct served_pool *served, uint32_t session, struct block block, uint64_t name);
+int cache_lookup(struct served_pool *served, uint32_t session, const char *key, struct block *out,
+        uint32_t *use);
 int cache_publish(struct served_pool *served, uint32_t session, const char *key, struct block block,
         uint64_t name);
 
-/* As pool_give_many. The names by which others know the blocks go along; what is then the peer's alone its cache may keep. */
+/* As pool_give_many. The name that the giver's memory has of a block goes along; what is then the peer's alone its cache may keep. */
 struct cache_gift {
         const struct block *blocks;
         size_t count;

@@ -126,9 +126,9 @@ enum status handle_lookup(struct call *call) {
         const char *key = call->request->lookup.key;
         struct block block;
         uint32_t use;
-        int error = pool_lookup(call->served->pool, call->session->id, key, &block, &use);
+        int error = cache_lookup(call->served, call->session->id, key, &block, &use);
         if (error == -EDQUOT && call_take_back_own(call) > 0)
-                error = pool_lookup(call->served->pool, call->session->id, key, &block, &use);
+                error = cache_lookup(call->served, call->session->id, key, &block, &use);
         if (error == -EDQUOT)
                 return lookup_refuse_quota(call);
         if (error == -ENOSPC)

@@ -1,0 +1,236 @@
+/* What a client's memory says of a gift, where it is late, left over or forged: the right name works and outdated ones are refused
+ * all the same, and nobody but who forged it loses anything. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+
+#include "client/cache_slot.h"
+#include "client/client.h"
+#include "gift_stage.h"
+#include "outcome.h"
+
+TestSuite(gifts_words, .timeout = 120);
+
+static _Atomic uint64_t *word_of(
+        struct buddyclient *client, const struct buddyclient_range *range) {
+        return cache_word_of(&client->cache, range);
+}
+
+static void expect_name_over(struct gift_stage *stage, struct buddyclient *client,
+        const struct buddyclient_range *range) {
+        cr_expect_eq(buddyclient_attach(stage->observer, range), -ESTALE, "attach");
+        cr_expect_eq(buddyclient_release(client, range), -ESTALE, "release");
+}
+
+/* ---- Replies that nobody has read ---- */
+
+/* Behind this the daemon has done what was submitted, and the client has not heard of it. */
+static void send_and_leave(struct buddyclient *client, const struct outcome *outcome) {
+        struct pollfd socket = {buddyclient_fd(client), POLLIN, 0};
+        cr_assert_geq(buddyclient_dispatch(client), 0);
+        cr_assert_eq(outcome->runs, 0, "the reply is read already");
+        cr_assert_eq(poll(&socket, 1, PATIENCE_MS), 1, "no reply comes");
+}
+
+static void give_and_leave(struct buddyclient *client, const struct buddyclient_range *range,
+        struct buddyclient *peer, struct outcome *outcome) {
+        cr_assert_eq(
+                buddyclient_submit_give(client, range, buddyclient_id(peer), outcome_note, outcome),
+                0);
+        send_and_leave(client, outcome);
+}
+
+/* The receiver gave it away and gets it back by a later name; a give that is refused has it go by requests. */
+Test(gifts_words, a_late_reply_leaves_the_name_of_what_came_back) {
+        struct gift_stage stage;
+        struct outcome outcome = {0};
+        gift_stage_open(&stage);
+        struct buddyclient_range old = gift_new(&stage, SCENE_PAGE);
+        give_and_leave(stage.receiver, &old, stage.third, &outcome);
+        struct buddyclient_range now = gift_again(stage.third, &old);
+        gift_handed(stage.third, &now, stage.receiver);
+        struct buddyclient_range named = now;
+        cr_assert_eq(buddyclient_give(stage.receiver, &named, 77777), -ENOENT);
+        outcome_await(stage.receiver, &outcome, 0);
+        expect_name_over(&stage, stage.receiver, &old);
+        gift_returned(stage.receiver, &now);
+        gift_stage_close(&stage);
+}
+
+/* The receiver's table still has the range that was its own. */
+Test(gifts_words, what_came_back_can_be_given_before_the_late_reply_is_read) {
+        struct gift_stage stage;
+        struct outcome outcome = {0};
+        gift_stage_open(&stage);
+        struct buddyclient_range old = gift_taken(stage.receiver, SCENE_PAGE);
+        give_and_leave(stage.receiver, &old, stage.third, &outcome);
+        struct buddyclient_range now = gift_again(stage.third, &old);
+        gift_handed(stage.third, &now, stage.receiver);
+        gift_handed(stage.receiver, &now, stage.third);
+        gift_returned(stage.third, &now);
+        outcome_await(stage.receiver, &outcome, 0);
+        gift_stage_close(&stage);
+}
+
+/* The receiver's table still has a further hold by an earlier name. */
+Test(gifts_words, what_comes_can_be_returned_before_the_end_of_an_attach_is_read) {
+        struct gift_stage stage;
+        struct outcome outcome = {0};
+        gift_stage_open(&stage);
+        struct buddyclient_range old = gift_taken(stage.giver, SCENE_PAGE);
+        cr_assert_eq(buddyclient_attach(stage.receiver, &old), 0);
+        cr_assert_eq(buddyclient_submit_release(stage.receiver, &old, outcome_note, &outcome), 0);
+        send_and_leave(stage.receiver, &outcome);
+        gift_handed(stage.giver, &old, stage.third);
+        struct buddyclient_range now = gift_again(stage.third, &old);
+        gift_handed(stage.third, &now, stage.receiver);
+        cr_assert_eq(buddyclient_attach(stage.observer, &now), 0); /* so it goes by a request */
+        gift_returned(stage.receiver, &now);
+        gift_returned(stage.observer, &now);
+        outcome_await(stage.receiver, &outcome, 0);
+        gift_stage_close(&stage);
+}
+
+/* ---- Two holds of one client ---- */
+
+/* The one goes, and the other has its name still, also behind a restart. */
+static void one_of_two_goes(bool gift, bool restart) {
+        struct gift_stage stage;
+        gift_stage_open(&stage);
+        struct buddyclient_range old =
+                gift ? gift_new(&stage, SCENE_PAGE) : gift_taken(stage.receiver, SCENE_PAGE);
+        struct buddyclient_range now = gift_again(stage.receiver, &old);
+        cr_assert_eq(buddyclient_attach(stage.receiver, &now), 0);
+        gift_returned(stage.receiver, &now);
+        if (restart)
+                gift_stage_restart(&stage);
+        expect_name_over(&stage, stage.receiver, &old);
+        gift_returned(stage.receiver, &now);
+        gift_stage_close(&stage);
+}
+
+Test(gifts_words, a_range_of_which_one_of_two_holds_goes_keeps_its_name) {
+        one_of_two_goes(false, false);
+        one_of_two_goes(false, true);
+}
+
+Test(gifts_words, a_gift_of_which_one_of_two_holds_goes_keeps_its_name) {
+        one_of_two_goes(true, false);
+        one_of_two_goes(true, true);
+}
+
+/* ---- Left over ---- */
+
+/* As a daemon leaves it that is killed behind the announcement of a gift; later the block comes from one that has no word to announce. */
+Test(gifts_words, what_a_kill_left_is_no_announcement) {
+        struct gift_stage stage;
+        gift_stage_open(&stage);
+        struct buddyclient_range old = gift_taken(stage.giver, SCENE_PAGE);
+        atomic_store(word_of(stage.receiver, &old),
+                cache_word_pack(old.generation, 0) | CACHE_IN_USE | CACHE_SHARED | CACHE_GIFT);
+        gift_handed(stage.giver, &old, stage.third);
+        struct buddyclient_range now = gift_again(stage.third, &old);
+        gift_handed(stage.third, &now, stage.observer);
+        gift_handed(stage.observer, &now, stage.receiver);
+        cr_expect_eq(buddyclient_attach(stage.third, &old), -ESTALE);
+        gift_returned(stage.receiver, &now);
+        expect_name_over(&stage, stage.receiver, &old);
+        gift_stage_close(&stage);
+}
+
+/* As a daemon leaves it that is killed between the ledger and the end of the giver's word; the giver attaches to it later, or looks it
+ * up. */
+static void left_by_a_kill(bool lookup) {
+        struct gift_stage stage;
+        gift_stage_open(&stage);
+        struct buddyclient_range old = gift_taken(stage.giver, SCENE_PAGE), found;
+        struct buddyclient_range now = old;
+        gift_handed(stage.giver, &now, stage.receiver);
+        now = gift_again(stage.receiver, &now);
+        atomic_store(word_of(stage.giver, &old),
+                cache_word_pack(old.generation, 0) | CACHE_IN_USE | CACHE_SHARED);
+        cr_assert_eq(buddyclient_publish(stage.receiver, "key", &now), 0);
+        if (lookup)
+                cr_assert_eq(buddyclient_lookup(stage.giver, "key", &found), 0);
+        else
+                cr_assert_eq(buddyclient_attach(stage.giver, &now), 0);
+        gift_returned(stage.giver, &now);
+        cr_assert_eq(buddyclient_unpublish(stage.receiver, "key"), 0);
+        gift_returned(stage.receiver, &now);
+        gift_stage_close(&stage);
+}
+
+Test(gifts_words, what_a_kill_left_does_not_name_an_attach) {
+        left_by_a_kill(false);
+}
+
+Test(gifts_words, what_a_kill_left_does_not_name_a_lookup) {
+        left_by_a_kill(true);
+}
+
+/* ---- Forged ---- */
+
+/* For blocks this long there are no slots: the receiver would write behind them. */
+Test(gifts_words, a_giver_cannot_name_a_block_that_no_cache_keeps) {
+        struct gift_stage stage;
+        gift_stage_open(&stage);
+        struct buddyclient_range range = gift_taken(stage.giver, 2 * MIB), forged = range;
+        forged.generation |= UINT64_C(1) << CACHE_USE_SHIFT;
+        atomic_store(word_of(stage.giver, &range),
+                cache_word_pack(forged.generation, 9) | CACHE_IN_USE | CACHE_SHARED);
+        cr_assert_eq(buddyclient_give(stage.giver, &range, buddyclient_id(stage.receiver)), 0);
+        cr_assert_eq(atomic_load(word_of(stage.receiver, &range)), 0);
+        gift_returned(stage.receiver, &range);
+        atomic_store(word_of(stage.giver, &range), 0);
+        gift_stage_close(&stage);
+}
+
+/* The last uses that a word can count: from then on the range goes by requests. */
+Test(gifts_words, gifts_keep_their_names_apart_up_to_the_last_use) {
+        for (uint64_t use = CACHE_USE_MAX - 3; use <= CACHE_USE_MAX; use++) {
+                struct gift_stage stage;
+                gift_stage_open(&stage);
+                struct buddyclient_range range = gift_taken(stage.giver, SCENE_PAGE), next;
+                range.generation = (uint32_t)range.generation | use << CACHE_USE_SHIFT;
+                atomic_store(word_of(stage.giver, &range),
+                        cache_word_pack(range.generation, 0) | CACHE_IN_USE | CACHE_COUNTED);
+                gift_handed(stage.giver, &range, stage.receiver);
+                for (int round = 0; round < 6; round++) {
+                        gift_returned(stage.receiver, &range);
+                        expect_name_over(&stage, stage.receiver, &range);
+                        next = gift_taken(stage.receiver, SCENE_PAGE);
+                        cr_assert(
+                                next.offset != range.offset || next.generation != range.generation);
+                        expect_name_over(&stage, stage.receiver, &range);
+                        range = next;
+                }
+                gift_returned(stage.receiver, &range);
+                gift_stage_close(&stage);
+        }
+}
+
+/* ---- Too long ---- */
+
+/* They cost the receiver none of the slots that it has. */
+Test(gifts_words, gifts_beyond_the_budget_leave_the_slots_alone) {
+        enum { PAGES = 8 };
+        struct gift_stage stage;
+        gift_stage_open_with(&stage, MIB, 64 * 1024);
+        struct buddyclient_range pages[PAGES];
+        for (int i = 0; i < PAGES; i++)
+                pages[i] = gift_taken(stage.receiver, SCENE_PAGE);
+        for (int i = 0; i < PAGES; i++)
+                gift_returned(stage.receiver, &pages[i]);
+        uint64_t cached = stats_of(stage.observer).cached_bytes;
+        cr_assert_gt(cached, 0);
+        for (int i = 0; i < 12; i++) {
+                struct buddyclient_range gift = gift_taken(stage.giver, 512 * 1024);
+                gift_handed(stage.giver, &gift, stage.receiver);
+                gift_returned(stage.receiver, &gift);
+        }
+        buddyclient_destroy(stage.giver); /* and what it keeps */
+        cr_assert_eq(stats_of(stage.observer).cached_bytes, cached);
+        stage.giver = client_caching(&stage.scene);
+        gift_stage_close(&stage);
+}
