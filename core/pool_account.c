@@ -200,7 +200,8 @@ struct gift_limit {
         uint64_t allowed, used, given, more;
 };
 
-/* What others give may come to half of what is left beside it: whoever gets it can always take the other half itself. */
+/* What others give, also where the receiver uses it anew, may come to half of what is left beside it: the other half is left for what
+ * it takes itself. */
 static bool gift_find_excess(const struct gift_limit *limit, struct pool_excess *out) {
         uint64_t own = limit->used > limit->given ? limit->used - limit->given : 0;
         uint64_t room = own < limit->allowed ? (limit->allowed - own) / 2 : 0;
