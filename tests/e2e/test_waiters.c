@@ -99,7 +99,7 @@ Test(waiters, a_wait_outlasts_the_request_timeout) {
         cr_assert_eq(buddyclient_new(&client), 0);
         buddyclient_set_socket(client, scene.socket);
         buddyclient_set_pool(client, scene.pool);
-        buddyclient_set_timeout_ms(client, 100);
+        buddyclient_set_timeout_ms(client, 250);
         cr_assert_eq(buddyclient_connect(client), 0);
         uint64_t begin = now_ms();
         cr_assert_eq(buddyclient_alloc_wait(client, 1, 600, &range), -ETIMEDOUT);
