@@ -176,12 +176,12 @@ int cache_hand_over(struct cache *cache, struct stream *stream, uint64_t id, int
 
 /* ---- Returning ---- */
 
-/* Whether the range can have a word. */
+/* Whether the range can have a word; a gift has one also where it is longer than what is kept. */
 static bool is_possible(const struct cache *cache, const struct buddyclient_range *range) {
-        uint64_t length = range->length;
-        return cache_serves(cache, length) && (length & (length - 1)) == 0 &&
-               length >> cache->page_shift != 0 && (range->offset & (length - 1)) == 0 &&
-               range->offset < cache->size_bytes && range->generation >> CACHE_ORDER_SHIFT == 0;
+        uint64_t length = range->length, pages = length >> cache->page_shift;
+        return pages != 0 && pages >> CACHE_ORDERS == 0 && (length & (length - 1)) == 0 &&
+               (range->offset & (length - 1)) == 0 && range->offset < cache->size_bytes &&
+               range->generation >> CACHE_ORDER_SHIFT == 0;
 }
 
 bool cache_is_open(const struct cache *cache) {
@@ -270,7 +270,8 @@ bool cache_leave(struct cache *cache, const struct buddyclient_range *range, uin
 /* ---- Grants ---- */
 
 bool cache_may_count(const struct cache *cache, const struct buddyclient_range *range) {
-        return is_possible(cache, range) && range->generation <= CACHE_GENERATION_MAX;
+        return cache_serves(cache, range->length) && is_possible(cache, range) &&
+               range->generation <= CACHE_GENERATION_MAX;
 }
 
 static void note(struct cache *cache, const struct buddyclient_range *range, uint64_t flags) {

@@ -150,6 +150,9 @@ int pool_release_many(struct pool *pool, uint32_t session, const struct block *b
  * use: folded, by which name others know it; 0: that is not known. */
 uint32_t pool_owner(struct pool *pool, struct block block, uint32_t *use);
 
+/* Whether a session holds a block, as its owner or further. It may change at any time by requests of the session's, and by gifts. */
+bool pool_session_holds(struct pool *pool, uint32_t session, struct block block);
+
 /* By which name others know a block that has an owner, from here on. */
 void pool_name_block(struct pool *pool, struct block block, uint32_t use);
 

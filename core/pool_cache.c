@@ -14,6 +14,15 @@ uint32_t pool_owner(struct pool *pool, struct block block, uint32_t *use) {
         return record.owner;
 }
 
+bool pool_session_holds(struct pool *pool, uint32_t session, struct block block) {
+        struct ledger_record record;
+        spinlock_lock(stripe_of(pool, block.page));
+        bool holds = block_state(pool, block, &record) == 0 &&
+                     session_holds_locked(pool, session, block.page, record);
+        spinlock_unlock(stripe_of(pool, block.page));
+        return holds;
+}
+
 void pool_name_block(struct pool *pool, struct block block, uint32_t use) {
         struct ledger_record record;
         spinlock_lock(stripe_of(pool, block.page));

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -209,33 +210,65 @@ static void area_audit(struct served_pool *served, uint32_t session) {
                         slot_audit(served, session, order, slot);
 }
 
-int cache_adopt(struct served_pool *served, uint32_t session, int fd, const char **why) {
-        struct presence *presence = &served->presence[session];
+/* Whose area it is may be over by now, and its number somebody else's. Needs the cache lock, under which an end closes the cache
+ * behind the session. token: of the one that is meant; NULL: of whoever has the number. */
+static bool session_is_there(struct served_pool *served, uint32_t session, const uint8_t *token) {
+        struct pool_session_info info;
+        return pool_session_info(served->pool, session, &info) == 0 &&
+               info.state != SESSION_CLOSING &&
+               (!token || memcmp(info.identity.token, token, sizeof(info.identity.token)) == 0);
+}
+
+static int area_map(
+        const struct served_pool *served, int fd, struct cache_area **area, const char **why) {
         uint64_t bytes = area_bytes(served);
         int error = area_check(fd, bytes, why);
-        struct cache_area *area = MAP_FAILED;
         if (!error && bytes > CACHE_AREA_MAX) {
                 *why = "the pool is too large for caches";
                 error = -EINVAL;
         }
-        if (!error)
-                area = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-        if (!error && area == MAP_FAILED) {
-                *why = "it cannot be mapped";
-                error = errno == ENOMEM ? -ENOMEM : -EINVAL;
-        }
-        if (fd >= 0)
-                close(fd);
         if (error)
                 return error;
-        spinlock_lock(&presence->cache_lock);
-        struct cache_area *old = presence->cache;
-        presence->cache = area;
-        area_audit(served, session);
-        spinlock_unlock(&presence->cache_lock);
-        if (old)
-                munmap(old, bytes);
+        void *mapping =
+                mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+        if (mapping == MAP_FAILED) {
+                *why = "it cannot be mapped";
+                return errno == ENOMEM ? -ENOMEM : -EINVAL;
+        }
+        *area = mapping;
         return 0;
+}
+
+static int area_adopt(struct served_pool *served, uint32_t session, struct cache_area *area,
+        const uint8_t *token, const char **why) {
+        struct presence *presence = &served->presence[session];
+        struct cache_area *leaves = area;
+        spinlock_lock(&presence->cache_lock);
+        bool there = session_is_there(served, session, token);
+        if (there) {
+                leaves = presence->cache;
+                presence->cache = area;
+                area_audit(served, session);
+        }
+        spinlock_unlock(&presence->cache_lock);
+        if (leaves)
+                munmap(leaves, area_bytes(served));
+        if (!there)
+                *why = "its session is over";
+        return there ? 0 : -EINVAL;
+}
+
+static int adopt(struct served_pool *served, uint32_t session, int fd, const uint8_t *token,
+        const char **why) {
+        struct cache_area *area;
+        int error = area_map(served, fd, &area, why);
+        if (fd >= 0)
+                close(fd);
+        return error ? error : area_adopt(served, session, area, token, why);
+}
+
+int cache_adopt(struct served_pool *served, uint32_t session, int fd, const char **why) {
+        return adopt(served, session, fd, NULL, why);
 }
 
 void cache_close(struct served_pool *served, uint32_t session) {
@@ -274,7 +307,7 @@ static void cache_seek(struct served_pool *served, uint32_t session) {
                 return;
         int fd = cache_fetch(&info.identity);
         if (fd >= 0)
-                cache_adopt(served, session, fd, &why);
+                adopt(served, session, fd, info.identity.token, &why);
 }
 
 void cache_find(struct served_pool *served, uint32_t session) {

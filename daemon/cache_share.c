@@ -13,23 +13,22 @@
 #include "proto/cache_area.h"
 #include "served_pool.h"
 
-/* What a client's memory says of a block that it does not own (any more) is over: it would be wrong when the block comes back by
- * another name. What it counts is not ours to change. Needs its cache lock, without which nothing is given to it. */
+/* What a client's memory says of a block that it does not hold any more is over: it would be wrong when the block comes back by another
+ * name. What it counts is not ours to change. Needs its cache lock, without which nothing is given to it. */
 static void word_end_locked(struct served_pool *served, uint32_t session, struct block block) {
         struct cache_area *area = served->presence[session].cache;
-        uint32_t use;
         if (!area || block.order >= CACHE_ORDERS)
                 return;
         _Atomic uint64_t *word = cache_word(area, block.page);
         uint64_t seen = atomic_load(word);
         if (!cache_word_is_of(seen, block.generation, block.order) ||
-                pool_owner(served->pool, block, &use) == session)
+                pool_session_holds(served->pool, session, block))
                 return;
         while (!(seen & CACHE_COUNTED) && !atomic_compare_exchange_weak(word, &seen, 0))
                 continue;
 }
 
-/* Of a block that it holds, but may have owned before a kill. */
+/* A block that it is about to hold once more may have been its own before a kill. */
 static void word_end(struct served_pool *served, uint32_t session, struct block block) {
         spinlock_lock(&served->presence[session].cache_lock);
         word_end_locked(served, session, block);
@@ -115,21 +114,20 @@ static bool share_allows(const struct share *share, struct block block, uint64_t
 }
 
 int cache_attach(struct served_pool *served, uint32_t session, struct block block, uint64_t name) {
+        word_end(served, session, block);
         struct share share = share_begin(served, block);
         int error = share_allows(&share, block, name) ? pool_attach(served->pool, session, block)
                                                       : -ESTALE;
         share_end(&share);
-        if (!error)
-                word_end(served, session, block);
         return error;
 }
 
 int cache_lookup(struct served_pool *served, uint32_t session, const char *key, struct block *out,
         uint32_t *use) {
-        int error = pool_lookup(served->pool, session, key, out, use);
-        if (!error)
-                word_end(served, session, *out);
-        return error;
+        struct block block;
+        if (pool_key_block(served->pool, key, &block) == 0)
+                word_end(served, session, block);
+        return pool_lookup(served->pool, session, key, out, use);
 }
 
 int cache_publish(struct served_pool *served, uint32_t session, const char *key, struct block block,

@@ -120,6 +120,20 @@ Test(gifts_words, a_gift_of_which_one_of_two_holds_goes_keeps_its_name) {
         one_of_two_goes(true, true);
 }
 
+/* The owner's hold goes, and a further one that was given stays, of which no table knows. */
+Test(gifts_words, a_given_further_hold_keeps_the_name_when_the_owners_goes) {
+        struct gift_stage stage;
+        gift_stage_open(&stage);
+        struct buddyclient_range old = gift_taken(stage.receiver, SCENE_PAGE);
+        struct buddyclient_range now = gift_again(stage.receiver, &old);
+        cr_assert_eq(buddyclient_attach(stage.third, &now), 0);
+        gift_handed(stage.third, &now, stage.receiver);
+        gift_returned(stage.receiver, &now);
+        expect_name_over(&stage, stage.receiver, &old);
+        gift_returned(stage.receiver, &now);
+        gift_stage_close(&stage);
+}
+
 /* ---- Left over ---- */
 
 /* As a daemon leaves it that is killed behind the announcement of a gift; later the block comes from one that has no word to announce. */
@@ -232,5 +246,16 @@ Test(gifts_words, gifts_beyond_the_budget_leave_the_slots_alone) {
         buddyclient_destroy(stage.giver); /* and what it keeps */
         cr_assert_eq(stats_of(stage.observer).cached_bytes, cached);
         stage.giver = client_caching(&stage.scene);
+        gift_stage_close(&stage);
+}
+
+Test(gifts_words, a_gift_beyond_the_budget_has_one_name) {
+        struct gift_stage stage;
+        gift_stage_open_with(&stage, MIB, 64 * 1024);
+        struct buddyclient_range old = gift_taken(stage.giver, 512 * 1024);
+        struct buddyclient_range now = gift_again(stage.giver, &old);
+        gift_handed(stage.giver, &now, stage.receiver);
+        expect_name_over(&stage, stage.receiver, &old);
+        gift_returned(stage.receiver, &now);
         gift_stage_close(&stage);
 }
