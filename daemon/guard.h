@@ -1,4 +1,4 @@
-/* Looks once a second whether the segments are what the daemon made them: a client that may write to one can punch
+/* Looks once a second, while anybody is connected, whether the segments are what the daemon made them: a client that may write to one can punch
  * holes into it, and cut one short that is in POSIX shared memory. What is missing is said and put back; the bytes that
  * were there are lost. And gives the memory back to the system that a crowd has left. Runs on the main loop, and touches no pool. */
 #pragma once
@@ -11,13 +11,14 @@ struct users;
 
 struct guard {
         uv_timer_t timer;
+        uv_check_t check;
         struct served_pool *pools; /* the caller's */
         size_t pool_count;
         struct users *users;
 };
 
-/* Starts with its fields set, but for the timer. -errno of libuv. */
+/* Starts with its fields set, but for the handles. -errno of libuv. */
 int guard_start(struct guard *guard, uv_loop_t *loop);
 
-/* Its handle is closed once the loop has run. */
+/* Its handles are closed once the loop has run. */
 void guard_stop(struct guard *guard);

@@ -1,6 +1,7 @@
 /* buddyd from outside: its options, its socket, what it refuses and how it ends. */
 #include <criterion/criterion.h>
 #include <ctype.h>
+#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -454,4 +455,44 @@ Test(daemon, a_folder_that_is_not_there_is_named) {
         const char *line = scene_refused(&scene, 1, "--size", "1M", NULL);
         cr_assert_not_null(strstr(line, "/no/such/folder"), "%s", line);
         cr_assert_eq(scene_shm_count(&scene), 0);
+}
+
+/* ---- Idle ---- */
+
+/* How often threads of the daemon have gone to sleep. */
+static unsigned long sleeps(const struct scene *scene) {
+        char path[300], line[256];
+        unsigned long sum = 0, count;
+        snprintf(path, sizeof path, "/proc/%d/task", (int)scene->daemon);
+        DIR *tasks = opendir(path);
+        cr_assert(tasks);
+        for (const struct dirent *task; (task = readdir(tasks));) {
+                snprintf(path, sizeof path, "/proc/%d/task/%.20s/status", (int)scene->daemon,
+                        task->d_name);
+                FILE *file = task->d_name[0] == '.' ? NULL : fopen(path, "re");
+                while (file && fgets(line, sizeof line, file))
+                        if (sscanf(line, "voluntary_ctxt_switches: %lu", &count) == 1)
+                                sum += count;
+                if (file)
+                        fclose(file);
+        }
+        closedir(tasks);
+        return sum;
+}
+
+/* Once what the last client has set going has run out. */
+Test(daemon, wakes_nobody_while_it_is_idle) {
+        struct scene scene;
+        scene_open(&scene);
+        scene_start(&scene, "--size", "4M", NULL);
+        buddyclient_destroy(client_new(&scene));
+        uint64_t deadline = now_ms() + PATIENCE_MS;
+        unsigned long before, after = sleeps(&scene);
+        do {
+                before = after;
+                sleep(2);
+                after = sleeps(&scene);
+        } while (after != before && now_ms() < deadline);
+        cr_assert_eq(after, before, "it wakes up %lu times in two seconds", after - before);
+        scene_close(&scene);
 }
