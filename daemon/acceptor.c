@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "guard.h"
 #include "proto/message.h"
 #include "ration.h"
 #include "users.h"
@@ -105,6 +106,7 @@ static int acceptor_hand_over(struct acceptor *acceptor, int fd) {
                 return 0;
         }
         arrival->fd = fd;
+        guard_wake(acceptor->guard);
         worker_give(acceptor_choose(acceptor), arrival);
         return 0;
 }
@@ -158,11 +160,13 @@ void acceptor_set_workers(
         acceptor->worker_count = worker_count;
 }
 
-int acceptor_init(struct acceptor *acceptor, uv_loop_t *loop, int listen_fd, struct users *users) {
+int acceptor_init(struct acceptor *acceptor, uv_loop_t *loop, int listen_fd, struct users *users,
+        struct guard *guard) {
         *acceptor = (struct acceptor){
                 .listen_fd = listen_fd,
                 .waiting_fd = -1,
                 .users = users,
+                .guard = guard,
         };
         peer_pass_descriptors(listen_fd, false);
         int error = uv_async_init(loop, &acceptor->closed, acceptor_on_closed);

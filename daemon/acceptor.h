@@ -9,6 +9,7 @@
 
 #include "peer.h"
 
+struct guard;
 struct users;
 struct worker;
 
@@ -21,12 +22,14 @@ struct acceptor {
         int listen_fd;       /* the caller's */
         int waiting_fd;      /* accepted but not identified for want of a descriptor; -1; owned */
         struct users *users;
+        struct guard *guard;
         struct worker *workers;
         unsigned worker_count;
 };
 
-/* Begins to accept. 0; -errno, with only the storage left behind. */
-int acceptor_init(struct acceptor *acceptor, uv_loop_t *loop, int listen_fd, struct users *users);
+/* Begins to accept. The guard is woken before a connection is handed over. 0; -errno, with only the storage left behind. */
+int acceptor_init(struct acceptor *acceptor, uv_loop_t *loop, int listen_fd, struct users *users,
+        struct guard *guard);
 
 /* Who serves the connections; before the loop runs. */
 void acceptor_set_workers(struct acceptor *acceptor, struct worker *workers, unsigned worker_count);

@@ -11,14 +11,16 @@ struct users;
 
 struct guard {
         uv_timer_t timer;
-        uv_check_t check;
         struct served_pool *pools; /* the caller's */
         size_t pool_count;
         struct users *users;
 };
 
-/* Starts with its fields set, but for the handles. -errno of libuv. */
-int guard_start(struct guard *guard, uv_loop_t *loop);
+/* With its fields set, but for the timer. */
+void guard_init(struct guard *guard, uv_loop_t *loop);
 
-/* Its handles are closed once the loop has run. */
-void guard_stop(struct guard *guard);
+/* Somebody is about to be served: if nobody was there before, it looks at once, and from here on again. */
+void guard_wake(struct guard *guard);
+
+/* Its handle is closed once the loop has run. */
+void guard_deinit(struct guard *guard);

@@ -191,10 +191,16 @@ static int serving_start_watchdog(struct serving *serving) {
 
 /* From the first connection to the last. */
 static int serving_accept(struct serving *serving, const struct server_start *start) {
-        int error = acceptor_init(
-                &serving->acceptor, &serving->loop, start->listen_fd, &serving->users);
-        if (error)
+        serving->guard = (struct guard){.pools = serving->pools,
+                .pool_count = serving->pool_count,
+                .users = &serving->users};
+        guard_init(&serving->guard, &serving->loop);
+        int error = acceptor_init(&serving->acceptor, &serving->loop, start->listen_fd,
+                &serving->users, &serving->guard);
+        if (error) {
+                guard_deinit(&serving->guard);
                 return error;
+        }
         acceptor_set_workers(&serving->acceptor, serving->workers, serving->worker_count);
         error = metrics_socket_init(&serving->metrics_socket, serving, start->metrics_fd);
         unsigned started = 0;
@@ -205,11 +211,6 @@ static int serving_accept(struct serving *serving, const struct server_start *st
         }
         if (!error)
                 error = serving_start_watchdog(serving);
-        serving->guard = (struct guard){.pools = serving->pools,
-                .pool_count = serving->pool_count,
-                .users = &serving->users};
-        if (!error)
-                error = guard_start(&serving->guard, &serving->loop);
         if (!error) {
                 for (size_t i = 0; i < serving->pool_count; i++)
                         trimmer_start(&serving->trimmers[i], &serving->loop, &serving->pools[i]);
@@ -218,7 +219,7 @@ static int serving_accept(struct serving *serving, const struct server_start *st
                 if (!stop_requested())
                         uv_run(&serving->loop, UV_RUN_DEFAULT);
         }
-        guard_stop(&serving->guard);
+        guard_deinit(&serving->guard);
         watchdog_stop(&serving->watchdog);
         for (size_t i = 0; i < serving->pool_count; i++)
                 trimmer_stop(&serving->trimmers[i]);

@@ -91,8 +91,7 @@ void session_rebind(struct session *session, struct connection *connection) {
 
 /* From here on the worker's idle turns return what it holds. */
 static void session_queue_reclaim(struct session *session) {
-        pool_session_close(
-                session->served->pool, session->id); /* first: nobody finds its cache anew */
+        pool_session_close(session->served->pool, session->id); /* so its cache is not found anew */
         cache_close(session->served, session->id);
         session->ended_ns = worker_clock_ns();
         list_append(&session->worker->reclaims, &session->in_reclaims);

@@ -67,6 +67,29 @@ Test(segment, a_cut_lazy_segment_is_taken_over) {
         a_cut_segment_is_taken_over("lazy");
 }
 
+/* Nobody was there to harm. */
+Test(segment, whoever_comes_finds_it_whole) {
+        struct scene scene;
+        struct wire wire;
+        scene_open(&scene);
+        scene_start(&scene, "--size", "4M", "--backing", "posix-shm", NULL);
+        wire_open(&wire, &scene);
+        wire_hello(&wire, &scene);
+        int segment = dup(wire.descriptors[0]);
+        for (int round = 0; round < 2; round++) {
+                if (round == 0)
+                        wire_close(&wire);
+                scene_await_figure(&scene, "clients", 0);
+                sleep(2); /* it has gone to sleep */
+                cr_assert_eq(ftruncate(segment, 0), 0);
+                struct buddyclient *client = client_new(&scene);
+                cr_assert_eq(length_of(segment), (off_t)(4 * MIB), "round %d", round);
+                buddyclient_destroy(client);
+        }
+        close(segment);
+        scene_close(&scene);
+}
+
 static void a_cut_segment_is_put_back(const char *commit) {
         struct scene scene;
         struct wire wire;
