@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "harness.h"
+#include "gift_stage.h"
 
 TestSuite(cache_names, .timeout = 120);
 
@@ -55,25 +55,6 @@ static struct buddyclient_range taken(struct buddyclient *client, uint64_t lengt
 static void returned(struct buddyclient *client, const struct buddyclient_range *range) {
         int result = buddyclient_release(client, range);
         cr_assert_eq(result, 0, "%d %s", result, buddyclient_detail(client));
-}
-
-/* The same block in a later life: returns it and takes it again, by whatever way it comes. */
-static struct buddyclient_range again(
-        struct buddyclient *client, const struct buddyclient_range *range) {
-        enum { TRIES = 512 };
-        struct buddyclient_range others[TRIES];
-        size_t count = 0;
-        returned(client, range);
-        for (; count < TRIES; count++) {
-                others[count] = taken(client, range->length);
-                if (others[count].offset == range->offset)
-                        break;
-        }
-        cr_assert_lt(count, TRIES, "the block does not come back");
-        cr_assert_neq(others[count].generation, range->generation, "a name is used twice");
-        if (count > 0)
-                cr_assert_eq(buddyclient_release_many(client, others, count), 0);
-        return others[count];
 }
 
 /* ---- Releases by wrong names ---- */
@@ -156,8 +137,8 @@ Test(cache_names, wrong_names_are_refused_as_without_a_cache) {
                                 expect_held(play.observer, 2 * length);
                                 wrong = held, unlike = plain;
                         }
-                        held = again(play.owner, &held);
-                        plain = again(play.observer, &plain);
+                        held = gift_again(play.owner, &held);
+                        plain = gift_again(play.observer, &plain);
                 }
                 returned(play.owner, &held);
                 returned(play.observer, &plain);
@@ -175,7 +156,7 @@ Test(cache_names, double_and_stale_releases_are_refused) {
         cr_assert_str_not_empty(buddyclient_detail(play.owner));
         struct buddyclient_range range = taken(play.owner, 1), name = range;
         for (int lives = 0; lives < 200; lives++) {
-                struct buddyclient_range next = again(play.owner, &name);
+                struct buddyclient_range next = gift_again(play.owner, &name);
                 cr_assert_eq(buddyclient_release(play.owner, &name), -ESTALE);
                 cr_assert_eq(buddyclient_release(play.owner, &range), -ESTALE);
                 cr_assert_eq(buddyclient_attach(play.owner, &name), -ESTALE);
@@ -309,7 +290,7 @@ Test(cache_names, an_attach_to_an_earlier_life_is_refused) {
         play_open(&play);
         for (uint64_t length = SCENE_PAGE; length <= 512 * 1024; length *= 2) {
                 struct buddyclient_range old = taken(play.owner, length);
-                struct buddyclient_range held = again(play.owner, &old);
+                struct buddyclient_range held = gift_again(play.owner, &old);
                 cr_assert_eq(buddyclient_attach(play.other, &old), -ESTALE);
                 cr_assert_eq(buddyclient_attach(play.observer, &old), -ESTALE);
                 cr_assert_eq(buddyclient_attach(play.other, &held), 0);
@@ -333,7 +314,8 @@ static void leave_to_others(enum leaving how, bool over_a_kill) {
         play_open(&play);
         struct buddyclient_range found;
         struct buddyclient *leaver = cached_new(&play.scene);
-        struct buddyclient_range old = taken(leaver, 1), held = again(leaver, &old), now = held;
+        struct buddyclient_range old = taken(leaver, 1), held = gift_again(leaver, &old),
+                                 now = held;
         if (how == LEFT_GIVEN)
                 cr_assert_eq(buddyclient_give(leaver, &now, buddyclient_id(play.other)), 0);
         else if (how == LEFT_PUBLISHED)
@@ -405,7 +387,7 @@ Test(cache_names, what_another_has_attached_is_not_cached) {
         play_open(&play);
         for (int lives = 0; lives < 3; lives++) {
                 struct buddyclient_range range = taken(play.owner, 4 * SCENE_PAGE);
-                range = again(play.owner, &range);
+                range = gift_again(play.owner, &range);
                 cr_assert_eq(buddyclient_attach(play.other, &range), 0);
                 returned(play.owner, &range);
                 expect_held(play.observer, range.length);
@@ -421,7 +403,7 @@ Test(cache_names, what_is_published_is_not_cached) {
         play_open(&play);
         for (int lives = 0; lives < 3; lives++) {
                 struct buddyclient_range range = taken(play.owner, 4 * SCENE_PAGE), found;
-                range = again(play.owner, &range);
+                range = gift_again(play.owner, &range);
                 cr_assert_eq(buddyclient_publish(play.owner, "key", &range), 0);
                 returned(play.owner, &range);
                 cr_assert_eq(buddyclient_release(play.owner, &range), -ESTALE);
@@ -441,7 +423,7 @@ Test(cache_names, a_range_attached_by_its_owner_is_returned_twice) {
         play_open(&play);
         for (int lives = 0; lives < 3; lives++) {
                 struct buddyclient_range range = taken(play.owner, SCENE_PAGE);
-                range = again(play.owner, &range);
+                range = gift_again(play.owner, &range);
                 cr_assert_eq(buddyclient_attach(play.owner, &range), 0);
                 returned(play.owner, &range);
                 expect_held(play.observer, SCENE_PAGE);
@@ -462,7 +444,7 @@ Test(cache_names, gifts_go_to_and_fro_between_caches) {
         for (int turn = 0; turn < 100; turn++) {
                 struct buddyclient *giver = clients[turn % 2], *taker = clients[(turn + 1) % 2];
                 if (turn % 3 == 0)
-                        range = again(giver, &range);
+                        range = gift_again(giver, &range);
                 struct buddyclient_range before = range;
                 cr_assert_eq(buddyclient_give(giver, &range, buddyclient_id(taker)), 0);
                 cr_assert_eq(buddyclient_release(giver, &before), -ESTALE);
