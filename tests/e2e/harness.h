@@ -18,6 +18,9 @@
 #define MIB           (1024ull * 1024)
 #define ARGUMENTS_MAX 40
 #define PATIENCE_MS   20000 /* until a condition that must come true is given up */
+/* The timeout of a client that gives up on a daemon that is frozen or away. Its other calls must be answered, also on a machine
+ * that stands still for half a second, as a shared one does. */
+#define IMPATIENT_MS 1500
 
 struct scene {
         char folder[80];  /* 0755 */
