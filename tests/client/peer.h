@@ -9,6 +9,10 @@
 
 struct buddyclient;
 
+/* The timeout of a client that gives up on a peer that is silent. What the peer does answer must come in time, also on a machine that
+ * stands still for half a second, as a shared one does. */
+#define IMPATIENT_MS 1500
+
 /* Runs in the child, once, on an accepted connection. What is still open when it returns is
  * closed. */
 typedef void peer_script(int fd);

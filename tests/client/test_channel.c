@@ -27,13 +27,14 @@ static void greets_and_is_silent(int fd) {
 
 Test(channel, silence_ends_in_not_connected) {
         struct peer peer = peer_start(greets_and_is_silent);
-        struct buddyclient *client = peer_connected(&peer, 100);
+        struct buddyclient *client = peer_connected(&peer, IMPATIENT_MS);
         struct buddyclient_range range = {.offset = 1};
         int64_t before = now_ms();
         cr_assert_eq(buddyclient_alloc(client, 1, &range), -ENOTCONN);
         cr_assert_eq(buddyclient_alloc_wait(client, 1, 100, &range), -ENOTCONN);
         int64_t took = now_ms() - before;
-        cr_assert(took >= 300 && took < 3000, "%lld ms", (long long)took);
+        cr_assert(took >= 2 * IMPATIENT_MS + 100 && took < 2 * IMPATIENT_MS + 2800, "%lld ms",
+                (long long)took);
         cr_assert_eq(range.offset, 1);
         cr_assert_str_eq(buddyclient_detail(client), "the daemon does not answer");
         buddyclient_destroy(client);
@@ -47,7 +48,7 @@ static void *alloc_one(void *context) {
 
 Test(channel, silence_ends_for_every_thread_at_its_own_time) {
         struct peer peer = peer_start(greets_and_is_silent);
-        struct buddyclient *client = peer_connected(&peer, 200);
+        struct buddyclient *client = peer_connected(&peer, IMPATIENT_MS);
         pthread_t threads[8];
         int64_t before = now_ms();
         for (int i = 0; i < 8; i++)
@@ -58,7 +59,7 @@ Test(channel, silence_ends_for_every_thread_at_its_own_time) {
                 cr_assert_eq((intptr_t)result, -ENOTCONN);
         }
         int64_t took = now_ms() - before;
-        cr_assert(took >= 200 && took < 2000, "%lld ms", (long long)took);
+        cr_assert(took >= IMPATIENT_MS && took < IMPATIENT_MS + 1800, "%lld ms", (long long)took);
         buddyclient_destroy(client);
         peer_stop(&peer);
 }
@@ -86,7 +87,7 @@ static void answers_late(int fd) {
 
 Test(channel, late_grant_goes_back) {
         struct peer peer = peer_start(answers_late);
-        struct buddyclient *client = peer_connected(&peer, 500);
+        struct buddyclient *client = peer_connected(&peer, IMPATIENT_MS);
         struct buddyclient_range range;
         cr_assert_eq(buddyclient_alloc(client, 1, &range), -ENOTCONN);
         cr_assert_eq(buddyclient_alloc(client, 1, &range), 0);
@@ -117,7 +118,7 @@ static void attaches_and_gives_late(int fd) {
 
 Test(channel, late_attach_and_give_are_made_up_for) {
         struct peer peer = peer_start(attaches_and_gives_late);
-        struct buddyclient *client = peer_connected(&peer, 500);
+        struct buddyclient *client = peer_connected(&peer, IMPATIENT_MS);
         struct buddyclient_range range, other = {7 * PAGE, PAGE, 1};
         cr_assert_eq(buddyclient_alloc(client, 1, &range), 0);
         cr_assert_eq(buddyclient_attach(client, &other), -ENOTCONN);
@@ -144,7 +145,7 @@ static void renames(int fd) {
 
 Test(channel, given_ranges_get_their_new_names) {
         struct peer peer = peer_start(renames);
-        struct buddyclient *client = peer_connected(&peer, 1000);
+        struct buddyclient *client = peer_connected(&peer, IMPATIENT_MS);
         struct buddyclient_range ranges[] = {{PAGE, PAGE, 1}, {2 * PAGE, PAGE, 1}};
         struct buddyclient_range others[] = {{3 * PAGE, PAGE, 1}, {2 * PAGE, PAGE, 1}};
         cr_assert_eq(buddyclient_give_many(client, ranges, 2, 9), 0);
@@ -189,7 +190,7 @@ static void *ask(void *context) {
 
 Test(channel, gives_each_thread_its_own_reply) {
         struct peer peer = peer_start(answers_backwards);
-        struct buddyclient *client = peer_connected(&peer, 1000);
+        struct buddyclient *client = peer_connected(&peer, IMPATIENT_MS);
         struct asker askers[4];
         pthread_t threads[4];
         for (unsigned i = 0; i < 4; i++) {
@@ -210,7 +211,7 @@ Test(channel, gives_each_thread_its_own_reply) {
 /* Two allocations fail: the one under way, and one after it; nothing is written. */
 static void expect_end(peer_script *script, int error, const char *reason) {
         struct peer peer = peer_start(script);
-        struct buddyclient *client = peer_connected(&peer, 1000);
+        struct buddyclient *client = peer_connected(&peer, IMPATIENT_MS);
         struct buddyclient_range range = {.offset = 1};
         cr_assert_eq(buddyclient_alloc(client, 2 * PAGE, &range), error);
         cr_assert_not_null(
@@ -238,7 +239,7 @@ static void grants_one_block_twice(int fd) {
 
 Test(channel, grants_one_block_twice) {
         struct peer peer = peer_start(grants_one_block_twice);
-        struct buddyclient *client = peer_connected(&peer, 1000);
+        struct buddyclient *client = peer_connected(&peer, IMPATIENT_MS);
         struct buddyclient_range range, other;
         cr_assert_eq(buddyclient_alloc(client, 1, &range), 0);
         cr_assert_eq(buddyclient_alloc(client, 1, &other), -EPROTO);
@@ -300,7 +301,7 @@ static void sends_statistics(int fd) {
 
 Test(channel, statistics_fit_their_struct) {
         struct peer peer = peer_start(sends_statistics);
-        struct buddyclient *client = peer_connected(&peer, 1000);
+        struct buddyclient *client = peer_connected(&peer, IMPATIENT_MS);
         const size_t first = offsetof(struct buddyclient_stats, orphans);
         struct buddyclient_stats stats = {.struct_size = first - 1};
         cr_assert_eq(buddyclient_stats(client, &stats), -EINVAL);

@@ -389,7 +389,7 @@ Test(client, unknown_pool_is_named_in_the_refusal) {
 Test(client, learns_that_the_daemon_stopped) {
         struct buddyclient_range range;
         struct buddyclient *other = daemon_process_client(&daemon_process);
-        cr_assert_eq(buddyclient_set_timeout_ms(other, 100), 0);
+        cr_assert_eq(buddyclient_set_timeout_ms(other, 1500), 0);
         cr_assert_eq(buddyclient_connect(other), 0);
         cr_assert_eq(buddyclient_set_timeout_ms(other, 1), -EBUSY);
         cr_assert_eq(daemon_process_stop(&daemon_process), 0);

@@ -9,7 +9,7 @@
 #include "client/buddyclient.h"
 #include "peer.h"
 
-#define TIMEOUT_MS 300
+#define TIMEOUT_MS 1000 /* of peers that are silent; what others say must come in time */
 
 static size_t open_files(void) {
         DIR *folder = opendir("/proc/self/fd");

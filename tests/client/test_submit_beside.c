@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "client/buddyclient.h"
 #include "peer.h"
@@ -14,7 +15,7 @@ TestSuite(submit_beside, .timeout = 60);
 
 #define PAGE        4096ull
 #define PATIENCE_MS 10000
-#define TIMEOUT_MS  300
+#define LATE_MS     (IMPATIENT_MS + 1000) /* after everybody gave up */
 
 static int64_t now_ms(void) {
         struct timespec now;
@@ -61,7 +62,7 @@ static void breaks_off(int fd) {
 
 static void is_welcomed_late(int fd) {
         const struct request *hello = peer_read(fd);
-        nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
+        poll(NULL, 0, LATE_MS);
         peer_welcome_back(fd, hello->id);
         peer_part(fd);
 }
@@ -80,7 +81,7 @@ static void hangs_up_late(int fd) {
                 breaks_off(fd);
         } else if (connections == 1) {
                 peer_read(fd);
-                nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
+                poll(NULL, 0, LATE_MS);
         } else {
                 peer_expect_hello_again(fd);
                 peer_part(fd);
@@ -105,10 +106,10 @@ static void submit_alloc(struct buddyclient *client) {
 
 static void given_up(peer_script *script, void (*give_up)(struct buddyclient *client)) {
         struct peer peer = peer_start(script);
-        struct buddyclient *client = peer_connected(&peer, TIMEOUT_MS);
+        struct buddyclient *client = peer_connected(&peer, IMPATIENT_MS);
         cr_assert_geq(buddyclient_fd(client), 0);
         give_up(client);
-        unsigned wakes = wakes_within(client, 2000);
+        unsigned wakes = wakes_within(client, LATE_MS - IMPATIENT_MS + 1200);
         cr_assert_leq(wakes, 20, "woken %u times for nothing", wakes);
         buddyclient_destroy(client);
         peer_stop(&peer);
@@ -137,12 +138,24 @@ static void *wait_for_memory(void *data) {
         return (void *)(intptr_t)buddyclient_alloc_wait(data, PAGE, -1, &range);
 }
 
-/* Reads nothing for a while, then all, and answers the wait last of all. */
+static int waits[2], full[2]; /* pipes: the wait has come; as much is sent as the socket takes */
+
+static void tell(int *ends) {
+        peer_need(write(ends[1], "", 1) == 1);
+}
+
+static void hear(int *ends) {
+        char byte;
+        peer_need(read(ends[0], &byte, 1) == 1);
+}
+
+/* Reads nothing until the socket is full, then all, and answers the wait last of all. */
 static void reads_late(int fd) {
         uint64_t wait = 0, ids[BATCHES];
         peer_greet(fd);
         wait = peer_read(fd)->id;
-        nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+        tell(waits);
+        hear(full);
         for (int each = 0; each < BATCHES; each++)
                 ids[each] = peer_read(fd)->id;
         for (int each = 0; each < BATCHES; each++)
@@ -155,21 +168,25 @@ static void reads_late(int fd) {
 Test(submit_beside, room_is_noticed_while_somebody_waits_for_memory) {
         static struct buddyclient_range ranges[BATCH];
         static struct outcome outcomes[BATCHES];
+        cr_assert(pipe(waits) == 0 && pipe(full) == 0);
         struct peer peer = peer_start(reads_late);
         struct buddyclient *client = peer_connected(&peer, 5000);
         pthread_t waiting;
         void *result;
         cr_assert_geq(buddyclient_fd(client), 0);
         cr_assert_eq(pthread_create(&waiting, NULL, wait_for_memory, client), 0);
-        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+        hear(waits);
         for (unsigned each = 0; each < BATCH; each++)
                 ranges[each] = (struct buddyclient_range){each % 256 * PAGE, PAGE, 1};
-        int64_t begin = now_ms();
         for (int each = 0; each < BATCHES; each++) {
                 int rc = buddyclient_submit_release_many(
                         client, ranges, BATCH, note, &outcomes[each]);
                 cr_assert_eq(rc, 0, "%s", buddyclient_detail(client));
         }
+        cr_assert(readable(client, PATIENCE_MS));
+        cr_assert_eq(buddyclient_dispatch(client), 0);
+        int64_t begin = now_ms();
+        tell(full);
         for (int each = 0; each < BATCHES;) {
                 if (outcomes[each].runs > 0) {
                         each++;
