@@ -114,6 +114,9 @@ void expect_held(struct buddyclient *observer, uint64_t bytes);
 /* The same, some time soon. */
 void await_held(struct buddyclient *observer, uint64_t bytes);
 void await_waiters(struct buddyclient *observer, uint64_t count);
+/* Returns them while no daemon answers, all at once on threads of their own: expects 0 or -ENOTCONN of each. */
+void release_in_vain(
+        struct buddyclient *client, const struct buddyclient_range *ranges, size_t count);
 
 /* A number of stats --json: now, and until it is this one. */
 int64_t scene_figure(const struct scene *scene, const char *name);

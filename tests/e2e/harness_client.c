@@ -1,6 +1,8 @@
 #include "harness.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <time.h>
 
@@ -94,6 +96,35 @@ void await_waiters(struct buddyclient *observer, uint64_t count) {
                 cr_assert(now_ms() < deadline, "%lu waiters for good, expected %lu",
                         stats_of(observer).waiters, count);
                 moment_pass();
+        }
+}
+
+struct release {
+        struct buddyclient *client;
+        const struct buddyclient_range *range;
+        pthread_t thread;
+        int result;
+};
+
+static void *release_run(void *argument) {
+        struct release *release = argument;
+        release->result = buddyclient_release(release->client, release->range);
+        return NULL;
+}
+
+void release_in_vain(
+        struct buddyclient *client, const struct buddyclient_range *ranges, size_t count) {
+        struct release releases[32];
+        cr_assert_leq(count, sizeof releases / sizeof *releases);
+        for (size_t each = 0; each < count; each++) {
+                struct release *release = &releases[each];
+                *release = (struct release){.client = client, .range = &ranges[each]};
+                cr_assert_eq(pthread_create(&release->thread, NULL, release_run, release), 0);
+        }
+        for (size_t each = 0; each < count; each++) {
+                pthread_join(releases[each].thread, NULL);
+                int result = releases[each].result;
+                cr_assert(result == 0 || result == -ENOTCONN, "%d", result);
         }
 }
 

@@ -50,7 +50,7 @@ struct holder {
 
 static int hold(const struct scene *scene, struct holder *holder, size_t count) {
         struct buddyclient_range ranges[64];
-        struct buddyclient *client = client_patient(scene, 1000);
+        struct buddyclient *client = client_patient(scene, IMPATIENT_MS);
         if (!client || buddyclient_alloc_many(client, 1, count, ranges) != 0)
                 return 1;
         for (size_t each = 0; each < count; each++)
@@ -118,10 +118,10 @@ Test(absence, a_stopped_client_keeps_what_it_holds) {
                         memset(buddyclient_pointer(client, &range), 0xee, SCENE_PAGE);
                 expect_held(client, 4 * MIB);
                 /* Longer than its timeout. */
-                cr_assert_eq(buddyclient_alloc_wait(client, 1, 700, &range), -ETIMEDOUT);
+                cr_assert_eq(buddyclient_alloc_wait(client, 1, IMPATIENT_MS, &range), -ETIMEDOUT);
                 buddyclient_destroy(client);
         }
-        cr_assert_gt(now_ms() - begin, 1200);
+        cr_assert_gt(now_ms() - begin, 2 * IMPATIENT_MS - 200);
         kill(holder.process, SIGCONT);
         holder_more(&holder);
         expect_sound(&scene);
@@ -170,7 +170,7 @@ Test(absence, no_daemon_for_longer_than_the_timeout) {
         struct scene scene;
         struct buddyclient_range ranges[10], more = {1, 2, 3}, untouched = more;
         stage(&scene);
-        struct buddyclient *client = client_patient(&scene, 300);
+        struct buddyclient *client = client_patient(&scene, IMPATIENT_MS);
         cr_assert_not_null(client);
         cr_assert_eq(buddyclient_alloc_many(client, 1, 10, ranges), 0);
         memset(buddyclient_pointer(client, &ranges[3]), 33, SCENE_PAGE);
@@ -180,15 +180,15 @@ Test(absence, no_daemon_for_longer_than_the_timeout) {
                 uint64_t begin = now_ms();
                 cr_assert_eq(buddyclient_alloc(client, 1, &more), -ENOTCONN);
                 uint64_t took = now_ms() - begin;
-                cr_assert_lt(took, 1500, "%lu ms", took);
+                cr_assert_lt(took, IMPATIENT_MS + 1200, "%lu ms", took);
                 if (times == 0)
-                        cr_assert_geq(took, 280, "gave up after %lu ms", took);
+                        cr_assert_geq(took, IMPATIENT_MS - 20, "gave up after %lu ms", took);
                 cr_assert_str_not_empty(buddyclient_detail(client));
         }
         cr_assert(memcmp(&more, &untouched, sizeof more) == 0, "a failed call wrote");
         uint64_t begin = now_ms();
         cr_assert_eq(buddyclient_alloc_wait(client, 1, -1, &more), -ENOTCONN);
-        cr_assert_lt(now_ms() - begin, 1500);
+        cr_assert_lt(now_ms() - begin, IMPATIENT_MS + 1200);
         cr_assert_eq(*(char *)buddyclient_pointer(client, &ranges[3]), 33);
         scene_start(&scene, "--size", SIZE, NULL);
         cr_assert_eq(buddyclient_alloc(client, 1, &more), 0);
@@ -207,7 +207,7 @@ Test(absence, an_unconfirmed_release_leaves_nothing_behind) {
         struct scene scene;
         struct buddyclient_range ranges[10], more;
         stage(&scene);
-        struct buddyclient *client = client_patient(&scene, 200);
+        struct buddyclient *client = client_patient(&scene, IMPATIENT_MS);
         cr_assert_not_null(client);
         cr_assert_eq(buddyclient_alloc_many(client, 1, 10, ranges), 0);
         scene_kill(&scene);
@@ -271,13 +271,13 @@ Test(absence, destroy_does_not_wait_for_ever) {
         pid_t process = process_fork();
         if (process == 0) {
                 struct buddyclient_range range;
-                struct buddyclient *client = client_patient(&scene, 200);
+                struct buddyclient *client = client_patient(&scene, IMPATIENT_MS);
                 if (!client || buddyclient_alloc(client, MIB, &range) != 0)
                         _exit(1);
                 kill(scene.daemon, SIGKILL);
                 uint64_t begin = now_ms();
                 buddyclient_destroy(client);
-                _exit(now_ms() - begin < 1500 ? 0 : 2);
+                _exit(now_ms() - begin < IMPATIENT_MS + 1300 ? 0 : 2);
         }
         cr_assert_eq(process_wait(process), 0);
         cr_assert_eq(process_wait(scene.daemon), -SIGKILL);
@@ -303,7 +303,7 @@ Test(absence, a_pool_thrown_away_ends_its_sessions) {
         scene_open(&scene);
         for (int how = 0; how < 2; how++) {
                 scene_start(&scene, "--size", SIZE, NULL);
-                struct buddyclient *client = client_patient(&scene, 1000);
+                struct buddyclient *client = client_patient(&scene, IMPATIENT_MS);
                 cr_assert_not_null(client);
                 cr_assert_eq(buddyclient_alloc(client, 1, &range), 0);
                 memset(buddyclient_pointer(client, &range), 44, SCENE_PAGE);

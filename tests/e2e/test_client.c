@@ -87,7 +87,7 @@ Test(client, connect_says_who_is_missing_and_can_be_tried_again) {
         scene_open(&scene);
         cr_assert_eq(buddyclient_new(&client), 0);
         buddyclient_set_socket(client, scene.socket);
-        buddyclient_set_timeout_ms(client, 300);
+        buddyclient_set_timeout_ms(client, IMPATIENT_MS);
         buddyclient_set_pool(client, "atlantis");
         cr_assert_eq(buddyclient_connect(client), -ENOTCONN);
         cr_assert_str_not_empty(buddyclient_detail(client));
@@ -129,7 +129,7 @@ static int connect_to_stranger(const char *answer, size_t length, bool stay) {
         }
         cr_assert_eq(buddyclient_new(&client), 0);
         buddyclient_set_socket(client, scene.socket);
-        buddyclient_set_timeout_ms(client, 500);
+        buddyclient_set_timeout_ms(client, IMPATIENT_MS);
         uint64_t begin = now_ms();
         int result = buddyclient_connect(client);
         cr_assert_lt(now_ms() - begin, 5000, "the timeout is not kept");

@@ -409,7 +409,7 @@ Test(gifts, a_gift_that_was_returned_in_vain_is_not_returned_into_the_cache) {
         cr_assert_eq(buddyclient_set_socket(stage.receiver, stage.scene.socket), 0);
         cr_assert_eq(buddyclient_set_pool(stage.receiver, stage.scene.pool), 0);
         cr_assert_eq(buddyclient_set_cache_bytes(stage.receiver, SCENE_PAGE), 0); /* one slot */
-        cr_assert_eq(buddyclient_set_timeout_ms(stage.receiver, 200), 0);
+        cr_assert_eq(buddyclient_set_timeout_ms(stage.receiver, IMPATIENT_MS), 0);
         cr_assert_eq(buddyclient_connect(stage.receiver), 0);
 
         struct buddyclient_range first = gift_new(&stage, SCENE_PAGE);

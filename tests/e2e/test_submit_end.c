@@ -73,7 +73,7 @@ static void destroyed(enum when when, const char *name) {
         stage(&scene);
         struct buddyclient *observer = client_new(&scene);
         size_t before = scene_daemon_fds(&self);
-        struct buddyclient *client = client_with(&scene, 0, 500);
+        struct buddyclient *client = client_with(&scene, 0, IMPATIENT_MS);
         destroy_with_hundreds_under_way(&scene, client, when, name);
         cr_assert_eq(scene_daemon_fds(&self), before, "%s: descriptors are left", name);
         if (when == STANDING)
@@ -114,7 +114,7 @@ Test(submit_end, what_a_daemon_that_stood_grants_behind_a_goodbye_is_returned) {
         struct scene scene;
         stage(&scene);
         struct buddyclient *observer = client_new(&scene);
-        struct buddyclient *client = client_with(&scene, 0, 500);
+        struct buddyclient *client = client_with(&scene, 0, IMPATIENT_MS);
         destroy_with_hundreds_under_way(&scene, client, STANDING, "standing");
         scene_thaw(&scene);
         for (uint64_t end = now_ms() + PATIENCE_MS; stats_of(observer).clients > 1;)
@@ -381,7 +381,7 @@ Test(submit_end, what_a_callback_of_destroy_submits_is_told_or_refused) {
         struct scene scene;
         struct cleaner cleaner = {.accepted = 1};
         stage(&scene);
-        struct buddyclient *client = client_with(&scene, MIB, 300);
+        struct buddyclient *client = client_with(&scene, MIB, IMPATIENT_MS);
         cr_assert_eq(buddyclient_alloc(client, 1, &cleaner.range), 0);
         scene_freeze(&scene);
         cr_assert_eq(

@@ -106,7 +106,7 @@ Test(uids, another_user_is_kept_out_by_the_socket) {
                         _exit(3);
                 buddyclient_set_socket(client, scene.socket);
                 buddyclient_set_pool(client, scene.pool);
-                buddyclient_set_timeout_ms(client, 500);
+                buddyclient_set_timeout_ms(client, IMPATIENT_MS);
                 int result = buddyclient_connect(client);
                 _exit(result == -EACCES ? 0 : result == -ENOTCONN ? 1 : 2);
         }

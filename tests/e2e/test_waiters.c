@@ -99,17 +99,17 @@ Test(waiters, a_wait_outlasts_the_request_timeout) {
         cr_assert_eq(buddyclient_new(&client), 0);
         buddyclient_set_socket(client, scene.socket);
         buddyclient_set_pool(client, scene.pool);
-        buddyclient_set_timeout_ms(client, 250);
+        buddyclient_set_timeout_ms(client, IMPATIENT_MS);
         cr_assert_eq(buddyclient_connect(client), 0);
         uint64_t begin = now_ms();
-        cr_assert_eq(buddyclient_alloc_wait(client, 1, 600, &range), -ETIMEDOUT);
-        cr_assert_geq(now_ms() - begin, 595);
+        cr_assert_eq(buddyclient_alloc_wait(client, 1, IMPATIENT_MS + 350, &range), -ETIMEDOUT);
+        cr_assert_geq(now_ms() - begin, IMPATIENT_MS + 345);
         pipe_open(ends);
         struct waiter waiter = {
                 .client = client, .length = 1, .timeout_ms = -1, .fd = ends[1], .letter = 'w'};
         waiter_start(&waiter);
         await_waiters(owner, 1);
-        cr_assert_eq(buddyclient_alloc_wait(owner, 1, 500, &range), -ETIMEDOUT);
+        cr_assert_eq(buddyclient_alloc_wait(owner, 1, IMPATIENT_MS + 250, &range), -ETIMEDOUT);
         cr_assert_eq(stats_of(owner).waiters, 1, "the wait without end has ended");
         cr_assert_eq(buddyclient_release(owner, &all), 0);
         cr_assert_eq(waiter_end(&waiter), 0);
@@ -391,7 +391,7 @@ Test(waiters, leaving_the_head_of_the_queue_serves_the_next) {
                 pid_t process = 0;
                 struct waiter first = {.client = greedy,
                         .length = 65536,
-                        .timeout_ms = 1500,
+                        .timeout_ms = 2500,
                         .fd = ends[1],
                         .letter = 'g'};
                 if (round == 0) {
