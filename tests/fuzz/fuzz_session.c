@@ -2,10 +2,12 @@
  * request, connections that end, sessions that are resumed. The walk over all invariants follows each step. In the
  * end every client leaves, and what they held, published and left behind is given back: then the pool is whole again. */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "actor.h"
@@ -20,7 +22,7 @@
 #define RANGES     16u /* that replies told of, and later requests name */
 #define SESSIONS   32u
 #define BATCH      8u
-#define ROUNDS_MAX 200000u
+#define PATIENCE_S 30
 #define PIECE_MAX  600u
 
 struct known_session {
@@ -384,22 +386,55 @@ static bool drop_hold(void) {
         return false;
 }
 
-static bool pool_is_whole(void) {
+static const struct reply_stats *ask_stats(void) {
         struct request request = {.kind = REQUEST_STATS};
         const struct reply *reply = actor_ask(&keeper, &request);
         fuzz_require(reply->kind == REPLY_STATS);
-        const struct reply_stats *stats = &reply->stats;
+        return &reply->stats;
+}
+
+static bool pool_is_whole(void) {
+        const struct reply_stats *stats = ask_stats();
         fuzz_require(
                 stats->held_bytes + stats->cached_bytes + stats->free_bytes == stats->size_bytes);
         return stats->free_bytes == stats->size_bytes &&
-               stats->largest_free_bytes == stats->size_bytes && stats->waiters == 0;
+               stats->largest_free_bytes == stats->size_bytes && stats->waiters == 0 &&
+               stats->orphans == 0;
+}
+
+/* What keeps the pool from being whole. */
+static void print_left(void) {
+        const struct reply_stats *stats = ask_stats();
+        fprintf(stderr,
+                "held %" PRIu64 ", cached %" PRIu64 ", largest free %" PRIu64 ", waiters %" PRIu64
+                ", orphans %" PRIu64 "\n",
+                stats->held_bytes, stats->cached_bytes, stats->largest_free_bytes, stats->waiters,
+                stats->orphans);
+        struct request request = {.kind = REQUEST_CLIENTS};
+        const struct reply *reply = actor_ask(&keeper, &request);
+        for (size_t i = 0; i < reply->clients.count; i++)
+                fprintf(stderr, "client %" PRIu32 " '%s' %s\n", reply->clients.entries[i].session,
+                        reply->clients.entries[i].name,
+                        reply->clients.entries[i].connected ? "connected" : "away");
+        for (unsigned i = 0; i < session_count && i < SESSIONS; i++)
+                fprintf(stderr, "known: %" PRIu32 "\n", sessions[i].session);
+        request = (struct request){.kind = REQUEST_HOLDS};
+        reply = actor_ask(&keeper, &request);
+        for (size_t i = 0; i < reply->holds.count; i++)
+                fprintf(stderr, "%" PRIu32 " holds %" PRIu64 " at %" PRIu64 " '%s'\n",
+                        reply->holds.entries[i].session, reply->holds.entries[i].range.length,
+                        reply->holds.entries[i].range.offset, reply->holds.entries[i].key);
 }
 
 static void clear_up(void) {
         for (unsigned i = 0; i < ACTORS; i++)
                 actor_end(&actors[i], hears);
-        for (unsigned round = 0; !pool_is_whole(); round++) {
-                fuzz_require(round < ROUNDS_MAX);
+        time_t until = time(NULL) + PATIENCE_S;
+        while (!pool_is_whole()) {
+                if (time(NULL) > until) {
+                        print_left();
+                        abort();
+                }
                 if (!end_orphan() && !drop_hold())
                         sched_yield();
         }
