@@ -35,7 +35,7 @@ static void *beat(void *none) {
         return none;
 }
 
-/* The program's signals are not for it. */
+/* Returns when it beats. The program's signals are not for it. */
 static void start(void) {
         pthread_t thread;
         sigset_t all, before;
@@ -44,6 +44,8 @@ static void start(void) {
         if (pthread_create(&thread, NULL, beat, NULL) != 0)
                 abort();
         pthread_detach(thread);
+        while (atomic_load(&beats) == 0)
+                pause_ms(1);
         pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 

@@ -10,7 +10,8 @@
 #include "peer.h"
 #include "peer_lies.h"
 
-#define PAGE 4096ull
+#define PAGE        4096ull
+#define PATIENCE_MS 20000
 
 static int64_t now_ms(void) {
         struct timespec now;
@@ -145,7 +146,7 @@ static void renames(int fd) {
 
 Test(channel, given_ranges_get_their_new_names) {
         struct peer peer = peer_start(renames);
-        struct buddyclient *client = peer_connected(&peer, IMPATIENT_MS);
+        struct buddyclient *client = peer_connected(&peer, PATIENCE_MS);
         struct buddyclient_range ranges[] = {{PAGE, PAGE, 1}, {2 * PAGE, PAGE, 1}};
         struct buddyclient_range others[] = {{3 * PAGE, PAGE, 1}, {2 * PAGE, PAGE, 1}};
         cr_assert_eq(buddyclient_give_many(client, ranges, 2, 9), 0);
@@ -190,7 +191,7 @@ static void *ask(void *context) {
 
 Test(channel, gives_each_thread_its_own_reply) {
         struct peer peer = peer_start(answers_backwards);
-        struct buddyclient *client = peer_connected(&peer, IMPATIENT_MS);
+        struct buddyclient *client = peer_connected(&peer, PATIENCE_MS);
         struct asker askers[4];
         pthread_t threads[4];
         for (unsigned i = 0; i < 4; i++) {
@@ -211,7 +212,7 @@ Test(channel, gives_each_thread_its_own_reply) {
 /* Two allocations fail: the one under way, and one after it; nothing is written. */
 static void expect_end(peer_script *script, int error, const char *reason) {
         struct peer peer = peer_start(script);
-        struct buddyclient *client = peer_connected(&peer, IMPATIENT_MS);
+        struct buddyclient *client = peer_connected(&peer, PATIENCE_MS);
         struct buddyclient_range range = {.offset = 1};
         cr_assert_eq(buddyclient_alloc(client, 2 * PAGE, &range), error);
         cr_assert_not_null(
@@ -239,7 +240,7 @@ static void grants_one_block_twice(int fd) {
 
 Test(channel, grants_one_block_twice) {
         struct peer peer = peer_start(grants_one_block_twice);
-        struct buddyclient *client = peer_connected(&peer, IMPATIENT_MS);
+        struct buddyclient *client = peer_connected(&peer, PATIENCE_MS);
         struct buddyclient_range range, other;
         cr_assert_eq(buddyclient_alloc(client, 1, &range), 0);
         cr_assert_eq(buddyclient_alloc(client, 1, &other), -EPROTO);
@@ -301,7 +302,7 @@ static void sends_statistics(int fd) {
 
 Test(channel, statistics_fit_their_struct) {
         struct peer peer = peer_start(sends_statistics);
-        struct buddyclient *client = peer_connected(&peer, IMPATIENT_MS);
+        struct buddyclient *client = peer_connected(&peer, PATIENCE_MS);
         const size_t first = offsetof(struct buddyclient_stats, orphans);
         struct buddyclient_stats stats = {.struct_size = first - 1};
         cr_assert_eq(buddyclient_stats(client, &stats), -EINVAL);

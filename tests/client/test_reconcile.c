@@ -199,7 +199,7 @@ static void expect_scene(const struct scene *played) {
         struct peer peer = peer_start(play);
         cr_assert_eq(buddyclient_new(&client), 0);
         cr_assert_eq(buddyclient_set_socket(client, peer.path), 0);
-        cr_assert_eq(buddyclient_set_timeout_ms(client, 2000), 0);
+        cr_assert_eq(buddyclient_set_timeout_ms(client, 20000), 0);
         cr_assert_eq(buddyclient_connect(client), 0, "%s", buddyclient_detail(client));
         if (scene->granted > 0)
                 cr_assert_eq(buddyclient_alloc_many(client, PAGE, scene->granted, granted), 0);

@@ -304,7 +304,7 @@ Test(submit, reasons_do_not_get_mixed_up) {
 /* The submission fails with the error, those beside it end once, and then all is over. */
 static void expect_end(peer_script *script, int error, const char *reason) {
         struct peer peer = peer_start(script);
-        struct buddyclient *client = peer_connected(&peer, 2000);
+        struct buddyclient *client = peer_connected(&peer, 20000);
         struct outcome outcomes[5] = {0};
         int rc;
         for (int each = 0; each < 4; each++)

@@ -74,7 +74,7 @@ static void teardown(void) {
         fixture_deinit(&fixture);
 }
 
-TestSuite(pool_damage, .init = setup, .fini = teardown, .timeout = 300);
+TestSuite(pool_damage, .init = setup, .fini = teardown, .timeout = 1200);
 
 /* The i-th way to bend a word: each bit, nothing, all ones, and the words beside it. */
 static uint64_t bent(const uint64_t *word, unsigned i) {
