@@ -173,7 +173,7 @@ static void answers_backwards(int fd) {
         }
         for (int i = 3; i >= 0; i--)
                 peer_send_range(fd, asked[i].id, asked[i].length * PAGE, 1);
-        peer_wait_close(fd);
+        peer_part(fd);
 }
 
 struct asker {
@@ -297,7 +297,7 @@ static void sends_statistics(int fd) {
                         },
         };
         peer_send(fd, &reply, NULL, 0);
-        peer_wait_close(fd);
+        peer_part(fd);
 }
 
 Test(channel, statistics_fit_their_struct) {

@@ -287,7 +287,7 @@ static void refuses_once(int fd) {
                 return;
         }
         peer_greet(fd);
-        peer_wait_close(fd);
+        peer_part(fd);
 }
 
 Test(hello, may_be_tried_again) {
@@ -318,7 +318,7 @@ static void checks_hello(int fd) {
         peer_send(fd, &reply, &segment, 1);
         close(segment);
         peer_confirm(fd);
-        peer_wait_close(fd);
+        peer_part(fd);
 }
 
 Test(hello, carries_what_was_set_up) {
