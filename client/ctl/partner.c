@@ -68,7 +68,7 @@ static void echo_run(void *context) {
         struct partner_echo *echo = context;
         for (uint32_t seen = 0; seen != ECHO_END;) {
                 if (partner_sleep(&echo->question, seen) != 0)
-                        return;
+                        continue; /* nobody has asked for a while; its parent's end would end it */
                 seen = atomic_load(&echo->question);
                 atomic_store(&echo->answer, seen);
                 partner_wake(&echo->answer);

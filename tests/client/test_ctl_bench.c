@@ -113,6 +113,20 @@ Test(ctl_bench, a_partner_answers_every_word_and_ends) {
         partner_echo_stop(NULL);
 }
 
+/* As often as the slices of a long run have it. */
+Test(ctl_bench, a_partner_that_is_not_asked_for_long_stays) {
+        _Atomic uint32_t *word = partner_memory_new(sizeof(*word));
+        struct partner_echo *echo;
+        cr_assert_not_null(word);
+        cr_assert_eq(partner_echo_start(&echo), 0);
+        cr_assert_eq(partner_echo_exchange(echo), 0);
+        for (int i = 0; i < 2; i++) /* each as long as its own look */
+                cr_assert_eq(partner_sleep(word, 0), -ETIMEDOUT);
+        cr_expect_eq(partner_echo_exchange(echo), 0);
+        partner_echo_stop(echo);
+        partner_memory_free(word, sizeof(*word));
+}
+
 static void end_at_once(void *context) {
         *(_Atomic uint32_t *)context = 7;
 }
