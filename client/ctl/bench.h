@@ -70,7 +70,7 @@ struct bench {
         unsigned pair_count;        /* of each sample */
         uint64_t requests;          /* of the slice that runs, where they are counted */
         struct bench_samples samples, more_samples; /* of the slice that runs */
-        char detail[256];                           /* why a client could not connect */
+        char detail[256]; /* of the last error, where neither client above has words for it */
 };
 
 /* Runs a slice and sets the row's figures. 0 or -errno, said by the caller; -ENODEV: it takes a second CPU. Leaves no range held. */
@@ -85,8 +85,7 @@ bench_operation bench_malloc_pairs; /* BENCH_PAIRS of malloc + free of 4 KiB */
 /* p50 in nanoseconds of an operation, which is called until the slice is over. Its error ends it. */
 int bench_sample(struct bench *bench, int64_t slice_ns, bench_operation *operation, double *p50);
 
-/* The same for an operation and its floor, which take turns: a CPU changes its speed from one slice to the
- * next, and what is to be compared must see the same one. */
+/* The same for an operation and its floor, which take turns, as a CPU changes its speed from slice to slice. */
 struct bench_beside {
         bench_operation *operation, *floor;
         unsigned turn; /* so many times in a row each */
@@ -96,6 +95,7 @@ int bench_sample_beside(struct bench *bench, int64_t slice_ns, const struct benc
 
 /* A connected client of the pool. On failure sets bench->detail. */
 int bench_client_new(struct bench *bench, bool cached, struct buddyclient **out);
+void bench_say_of_child(struct bench *bench, int error); /* whose client's words are gone */
 
 /* Middle of count > 0 values, which it sorts. */
 double bench_median(double *values, size_t count);

@@ -169,8 +169,10 @@ int bench_cached_threads(struct bench *bench, int64_t slice_ns, double figures[F
                         partner_await(child);
                 cpu_pin_tighten(bench->pin);
         }
-        if (error == 0)
+        if (error == 0) {
                 error = race->done ? race->error : -ECHILD;
+                bench_say_of_child(bench, error);
+        }
         if (error == 0)
                 figures[FIGURE_CACHED_THREADS] = race->ns;
         partner_memory_free(race, sizeof(*race));

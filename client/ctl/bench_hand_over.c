@@ -35,8 +35,9 @@ static void consume(struct hand_over *way, struct buddyclient *client) {
         for (uint32_t taken = 0;;) {
                 uint32_t put = atomic_load(&ring->put);
                 if (taken == (put & ~RING_ENDED)) {
-                        if (put & RING_ENDED || partner_sleep(&ring->put, put) != 0)
+                        if (put & RING_ENDED)
                                 return;
+                        partner_sleep(&ring->put, put);
                         continue;
                 }
                 struct buddyclient_range *ranges = ring->ranges[taken % RING_SLOTS];
@@ -46,6 +47,8 @@ static void consume(struct hand_over *way, struct buddyclient *client) {
                         atomic_store(&ring->error, error);
                 atomic_store(&ring->taken, ++taken);
                 partner_wake(&ring->taken);
+                if (error != 0)
+                        return;
         }
 }
 
@@ -80,12 +83,20 @@ static int give_slot(struct hand_over *way, struct buddyclient_range *ranges) {
 
 /* Waits until no more than so many slots are in the ring. */
 static int ring_drain(struct ring *ring, uint32_t rest) {
-        int error = 0;
-        for (uint32_t taken = atomic_load(&ring->taken);
-                error == 0 && atomic_load(&ring->put) - taken > rest;
-                taken = atomic_load(&ring->taken))
+        for (;;) {
+                uint32_t taken = atomic_load(&ring->taken);
+                int error = atomic_load(&ring->error); /* after which it takes nothing more */
+                if (error != 0 || atomic_load(&ring->put) - taken <= rest)
+                        return error;
                 error = partner_sleep(&ring->taken, taken);
-        return error != 0 ? error : atomic_load(&ring->error);
+                if (error != 0)
+                        return error;
+        }
+}
+
+static void ring_end(struct ring *ring, uint32_t put) {
+        atomic_store(&ring->put, put | RING_ENDED);
+        partner_wake(&ring->put);
 }
 
 static int produce(struct hand_over *way, int64_t slice_ns, double *ns) {
@@ -106,8 +117,7 @@ static int produce(struct hand_over *way, int64_t slice_ns, double *ns) {
                 error = ring_drain(ring, 0);
         if (error == 0)
                 *ns = (double)(deadline_now() - begin) / put / way->batch;
-        atomic_store(&ring->put, put | RING_ENDED);
-        partner_wake(&ring->put);
+        ring_end(ring, put);
         return error;
 }
 
@@ -122,9 +132,14 @@ static int run(struct hand_over *way, int64_t slice_ns, double *ns) {
         if (error == 0)
                 error = produce(way, slice_ns, ns);
         else
-                atomic_store(&way->ring->put, RING_ENDED);
+                ring_end(way->ring, 0);
         partner_await(consumer);
-        return error;
+        /* Its error is the cause of ours: we waited for it while it waited for the daemon, or it is gone with it. */
+        int cause = atomic_load(&way->ring->error);
+        if (error == 0 || cause == 0)
+                return error;
+        bench_say_of_child(way->bench, cause);
+        return cause;
 }
 
 static int hand_over(struct hand_over *way, int64_t slice_ns, double *ns) {

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -90,6 +91,15 @@ static double daemon_cpu_ns(const struct bench *bench) {
         return (double)spent.tv_sec * 1e9 + (double)spent.tv_nsec;
 }
 
+static void say(struct bench *bench, const char *detail) {
+        snprintf(bench->detail, sizeof(bench->detail), "%s", detail);
+}
+
+void bench_say_of_child(struct bench *bench, int error) {
+        say(bench, error == -ENOTCONN ? "it does not answer a second process"
+                                      : buddyclient_strerror(error));
+}
+
 int bench_client_new(struct bench *bench, bool cached, struct buddyclient **out) {
         struct buddyclient *client;
         int error = buddyclient_new(&client);
@@ -109,7 +119,7 @@ int bench_client_new(struct bench *bench, bool cached, struct buddyclient **out)
                 *out = client;
                 return 0;
         }
-        snprintf(bench->detail, sizeof(bench->detail), "%s", buddyclient_detail(client));
+        say(bench, buddyclient_detail(client));
         buddyclient_destroy(client);
         return error;
 }
@@ -159,6 +169,16 @@ struct burst {
         size_t granted;
 };
 
+/* What the observer says of a daemon that is not there for it, as a client would. */
+static int unanswered(struct bench *bench, int error) {
+        if (error == -EPROTO)
+                return error;
+        say(bench, error == -ETIMEDOUT    ? "the daemon does not answer"
+                   : error == -ECONNRESET ? "the daemon closed the connection"
+                                          : strerror(-error));
+        return -ENOTCONN;
+}
+
 static int burst_send(struct bench *bench, struct request *request, const struct burst *release) {
         uint8_t frames[BENCH_IN_FLIGHT * 128];
         size_t used = 0;
@@ -176,7 +196,8 @@ static int burst_send(struct bench *bench, struct request *request, const struct
                         return (int)length;
                 used += (size_t)length;
         }
-        return observer_send(&bench->raw, frames, used);
+        int error = observer_send(&bench->raw, frames, used);
+        return error != 0 ? unanswered(bench, error) : 0;
 }
 
 /* Takes all replies, also behind a refused one, so that what was granted is known. */
@@ -186,8 +207,9 @@ static int burst_receive(struct bench *bench, size_t count, struct burst *grants
                 struct reply reply;
                 int error = observer_receive(&bench->raw, &reply);
                 if (error != 0)
-                        return error;
+                        return unanswered(bench, error);
                 if (reply.kind == REPLY_REFUSED) {
+                        say(bench, reply.refused.detail ? reply.refused.detail : "");
                         refused = status_to_errno(reply.refused.status);
                 } else if (reply.kind == REPLY_RANGES && reply.ranges.count == 1 && grants) {
                         grants->places[grants->granted] = reply.ranges.places[0];

@@ -58,6 +58,7 @@ static int measure_round(struct bench *bench, struct bench_result *result, doubl
         for (const struct row *row = rows; row < rows + ROWS; row++) {
                 if (is_interrupted())
                         return -EINTR;
+                bench->detail[0] = '\0';
                 int error = result->refused[row->first];
                 if (error == 0)
                         error = row->run(bench, slice_ns, figures);
@@ -85,10 +86,42 @@ static int measure(struct bench *bench, struct bench_result *result) {
         return 0;
 }
 
-static enum exit_status client_complain(int error, const char *detail) {
-        return complain(error == -ENOTCONN ? EXIT_UNREACHABLE : EXIT_REFUSED,
-                "bench: %s%s%s; run it again, or bench another pool", buddyclient_strerror(error),
-                detail[0] != '\0' ? ": " : "", detail);
+static const char *mend_of(int error) {
+        if (error == -ENOTCONN)
+                return "; start it, or let it go on if it is stopped, and run bench again";
+        return lacks_room(error) ? "; return some, or bench another pool"
+                                 : "; run it again, or bench another pool";
+}
+
+/* Of the two clients only the one that was refused last has words. */
+static const char *detail_of(const struct bench *bench) {
+        if (bench->detail[0] != '\0')
+                return bench->detail;
+        const char *detail = buddyclient_detail(bench->client);
+        return detail[0] != '\0' ? detail : buddyclient_detail(bench->cached);
+}
+
+static enum exit_status bench_complain(const struct bench *bench, int error) {
+        const char *detail = detail_of(bench);
+        const char *mend = strchr(detail, ';') ? "" : mend_of(error); /* or by the daemon's words */
+        const char *separator = detail[0] != '\0' ? ": " : "";
+        switch (error) {
+        case -EINTR:
+                return complain(
+                        EXIT_REFUSED, "bench: interrupted before it was done; run it again");
+        case -ENOTCONN:
+                return complain(EXIT_UNREACHABLE, "bench: %s%s%s%s", buddyclient_strerror(error),
+                        separator, detail, mend);
+        case -ETIMEDOUT:
+        case -EIO:
+        case -ECHILD:
+                return complain(EXIT_REFUSED,
+                        "bench: a process of its own was killed or does not get to run; run it "
+                        "again when the machine is less busy");
+        default:
+                return complain(EXIT_REFUSED, "bench: %s%s",
+                        detail[0] != '\0' ? detail : buddyclient_strerror(error), mend);
+        }
 }
 
 /* Pins first, so that the children inherit both the CPU and what to restore. */
@@ -118,7 +151,7 @@ static enum exit_status bench_connect(struct bench *bench) {
         error = bench_client_new(bench, false, &bench->client);
         if (error == 0)
                 error = bench_client_new(bench, true, &bench->cached);
-        return error != 0 ? client_complain(error, bench->detail) : EXIT_DONE;
+        return error != 0 ? bench_complain(bench, error) : EXIT_DONE;
 }
 
 static enum exit_status bench_prepare(
@@ -147,17 +180,6 @@ static void bench_finish(struct bench *bench) {
         free(bench);
 }
 
-static enum exit_status measure_complain(const struct bench *bench, int error) {
-        if (error == -EINTR)
-                return complain(
-                        EXIT_REFUSED, "bench: interrupted before it was done; run it again");
-        if (error == -ENOMEM)
-                return complain(EXIT_REFUSED,
-                        "bench: the pool has no %u free pages; return some, or bench another pool",
-                        BENCH_BATCH);
-        return client_complain(error, buddyclient_detail(bench->client));
-}
-
 static enum exit_status bench_run(
         const struct invocation *invocation, struct bench_result *result) {
         struct bench *bench = calloc(1, sizeof(*bench));
@@ -167,7 +189,7 @@ static enum exit_status bench_run(
         enum exit_status status = bench_prepare(invocation, bench, result);
         int error = status == EXIT_DONE ? measure(bench, result) : 0;
         if (error != 0)
-                status = measure_complain(bench, error);
+                status = bench_complain(bench, error);
         bench_finish(bench);
         return status;
 }

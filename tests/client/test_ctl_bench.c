@@ -4,7 +4,10 @@
 #include <math.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -163,4 +166,49 @@ Test(ctl_bench, the_echo_gives_cpus_back_when_its_socket_closes) {
         cpu_pin_restore(pin);
         kill(victim, SIGKILL);
         waitpid(victim, NULL, 0);
+}
+
+/* A socket that takes connections and all that is sent, and answers nothing, as a daemon that hangs. */
+static int deaf_listen(struct sockaddr_un *address) {
+        *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+        snprintf(address->sun_path, sizeof(address->sun_path), "/tmp/test-ctl-bench-%d",
+                (int)getpid());
+        unlink(address->sun_path);
+        int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        cr_assert_eq(bind(listener, (struct sockaddr *)address, sizeof(*address)), 0);
+        cr_assert_eq(listen(listener, 4), 0);
+        return listener;
+}
+
+Test(ctl_bench, a_burst_that_a_daemon_does_not_answer_finds_it_unreachable) {
+        struct sockaddr_un address;
+        int listener = deaf_listen(&address);
+        struct bench *bench = calloc(1, sizeof(*bench));
+        double figures[FIGURE_COUNT];
+        cr_assert_eq(observer_open(&bench->raw, &address), 0);
+        cr_assert_eq(observer_set_timeout(&bench->raw, 50), 0);
+        cr_expect_eq(bench_in_flight(bench, INT64_MAX / 2, figures), -ENOTCONN);
+        cr_expect_str_eq(bench->detail, "the daemon does not answer");
+        close(listener);
+        bench->detail[0] = 0;
+        cr_expect_eq(bench_in_flight(bench, INT64_MAX / 2, figures), -ENOTCONN);
+        cr_expect_str_eq(bench->detail, "the daemon closed the connection");
+        observer_close(&bench->raw);
+        free(bench);
+        unlink(address.sun_path);
+}
+
+/* The consumer waits for the daemon, and the producer, not quite as long, for the consumer. */
+Test(ctl_bench, a_consumer_that_a_daemon_does_not_answer_finds_it_unreachable) {
+        struct sockaddr_un address;
+        int listener = deaf_listen(&address);
+        struct bench *bench = calloc(1, sizeof(*bench));
+        double figures[FIGURE_COUNT];
+        bench->socket = address.sun_path;
+        bench->pool = "default";
+        cr_expect_eq(bench_hand_over_single(bench, 1, figures), -ENOTCONN);
+        cr_expect(strstr(bench->detail, "second process"), "%s", bench->detail);
+        free(bench);
+        close(listener);
+        unlink(address.sun_path);
 }

@@ -437,20 +437,6 @@ Test(buddyctl, check_says_what_it_checked) {
         scene_close(&scene);
 }
 
-Test(buddyctl, bench_measures) {
-        struct scene scene;
-        scene_open(&scene);
-        scene_start(&scene, "--size", "64M", NULL);
-        const struct run *run = ctl(&scene, "bench", NULL);
-        cr_assert_eq(run->status, 0, "%s", run->err);
-        cr_assert(has_digit(run->out));
-        ctl_json(&scene, "bench", "--json", NULL);
-        struct buddyclient *client = client_new(&scene);
-        expect_held(client, 0);
-        buddyclient_destroy(client);
-        scene_close(&scene);
-}
-
 Test(buddyctl, watch_goes_on) {
         struct scene scene;
         scene_open(&scene);
