@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ask.h"
 #include "bench.h"
@@ -37,10 +38,48 @@ static const struct row {
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 
-static bool is_interrupted(void) {
-        sigset_t pending;
-        sigpending(&pending);
-        return sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1;
+/* What a signal ends. Nothing is waited for then: the daemon may hang, and takes everything back by itself when this
+ * process is gone, as do the children. */
+static struct {
+        pid_t process;           /* its children leave signals to it */
+        struct cpu_pin *pin;     /* borrowed; NULL: nobody is pinned */
+        enum exit_status status; /* other than EXIT_DONE: and why has been said */
+} running;
+
+static void end_at_once(int signal) {
+        static const char line[] =
+                "buddyctl: bench: interrupted before it was done; run it again\n";
+        (void)signal;
+        if (getpid() != running.process)
+                return;
+        enum exit_status status = running.status;
+        if (status == EXIT_DONE) {
+                status = EXIT_REFUSED;
+                /* Whoever closed stderr does not want to know. */
+                ssize_t written = write(STDERR_FILENO, line, sizeof(line) - 1);
+                (void)written;
+        }
+        cpu_pin_loosen(running.pin);
+        _exit((int)status);
+}
+
+/* how: SIG_BLOCK, while what end_at_once looks at changes, or SIG_UNBLOCK. */
+static void hold_signals(int how) {
+        sigset_t signals;
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGINT);
+        sigaddset(&signals, SIGTERM);
+        sigprocmask(how, &signals, NULL);
+}
+
+static void catch_signals(void) {
+        struct sigaction action = {.sa_handler = end_at_once, .sa_flags = SA_RESTART};
+        sigemptyset(&action.sa_mask);
+        sigaddset(&action.sa_mask, SIGINT);
+        sigaddset(&action.sa_mask, SIGTERM);
+        running.process = getpid();
+        sigaction(SIGINT, &action, NULL);
+        sigaction(SIGTERM, &action, NULL);
 }
 
 static bool lacks_room(int error) {
@@ -56,8 +95,6 @@ static void refuse(struct bench_result *result, const struct row *row, int error
 static int measure_round(struct bench *bench, struct bench_result *result, double *figures) {
         int64_t slice_ns = (int64_t)(result->seconds * 1e9 / (double)((BENCH_ROUNDS + 1) * ROWS));
         for (const struct row *row = rows; row < rows + ROWS; row++) {
-                if (is_interrupted())
-                        return -EINTR;
                 bench->detail[0] = '\0';
                 int error = result->refused[row->first];
                 if (error == 0)
@@ -70,7 +107,6 @@ static int measure_round(struct bench *bench, struct bench_result *result, doubl
         return 0;
 }
 
-/* -EINTR: interrupted. */
 static int measure(struct bench *bench, struct bench_result *result) {
         /* The first round only warms up. */
         for (int round = -1; round < BENCH_ROUNDS; round++) {
@@ -106,9 +142,6 @@ static enum exit_status bench_complain(const struct bench *bench, int error) {
         const char *mend = strchr(detail, ';') ? "" : mend_of(error); /* or by the daemon's words */
         const char *separator = detail[0] != '\0' ? ": " : "";
         switch (error) {
-        case -EINTR:
-                return complain(
-                        EXIT_REFUSED, "bench: interrupted before it was done; run it again");
         case -ENOTCONN:
                 return complain(EXIT_UNREACHABLE, "bench: %s%s%s%s", buddyclient_strerror(error),
                         separator, detail, mend);
@@ -124,19 +157,25 @@ static enum exit_status bench_complain(const struct bench *bench, int error) {
         }
 }
 
+static void pin(struct bench *bench, struct bench_result *result) {
+        hold_signals(SIG_BLOCK);
+        bench->pin = bench->daemon != 0 ? cpu_pin_new(bench->daemon) : NULL;
+        result->daemon_pinned = bench->pin != NULL;
+        if (!bench->pin)
+                bench->pin = cpu_pin_new(0);
+        running.pin = bench->pin;
+        hold_signals(SIG_UNBLOCK);
+        result->cpu = bench->pin ? cpu_pin_cpu(bench->pin) : -1;
+}
+
 /* Pins first, so that the children inherit both the CPU and what to restore. */
 static enum exit_status bench_pin(
         const struct invocation *invocation, struct bench *bench, struct bench_result *result) {
         int unanswered = observer_peer_pid(&bench->raw, &bench->daemon);
         if (unanswered != 0)
                 return ask_complain_unanswered(unanswered);
-        if (invocation_has(invocation, OPTION_UNPINNED))
-                return EXIT_DONE;
-        bench->pin = bench->daemon != 0 ? cpu_pin_new(bench->daemon) : NULL;
-        result->daemon_pinned = bench->pin != NULL;
-        if (!bench->pin)
-                bench->pin = cpu_pin_new(0);
-        result->cpu = bench->pin ? cpu_pin_cpu(bench->pin) : -1;
+        if (!invocation_has(invocation, OPTION_UNPINNED))
+                pin(bench, result);
         return EXIT_DONE;
 }
 
@@ -174,6 +213,8 @@ static void bench_finish(struct bench *bench) {
         buddyclient_destroy(bench->cached);
         buddyclient_destroy(bench->client);
         observer_close(&bench->raw);
+        hold_signals(SIG_BLOCK);
+        running.pin = NULL;
         partner_echo_stop(bench->futex);
         echo_stop(bench);
         cpu_pin_restore(bench->pin);
@@ -188,8 +229,11 @@ static enum exit_status bench_run(
         bench->echo_fd = bench->raw.fd = -1;
         enum exit_status status = bench_prepare(invocation, bench, result);
         int error = status == EXIT_DONE ? measure(bench, result) : 0;
+        hold_signals(SIG_BLOCK);
         if (error != 0)
                 status = bench_complain(bench, error);
+        running.status = status;
+        hold_signals(SIG_UNBLOCK);
         bench_finish(bench);
         return status;
 }
@@ -201,13 +245,7 @@ enum exit_status cmd_bench(const struct invocation *invocation) {
                 quantity_parse_seconds(seconds, SECONDS_MIN, SECONDS_MAX, &result.seconds) != 0)
                 return complain(EXIT_USAGE, "--seconds %s: give seconds from %g to %g", seconds,
                         SECONDS_MIN, SECONDS_MAX);
-        /* Held back, so that an interrupted run also gives everything back. */
-        sigset_t signals;
-        sigemptyset(&signals);
-        sigaddset(&signals, SIGINT);
-        sigaddset(&signals, SIGTERM);
-        sigprocmask(SIG_BLOCK, &signals, NULL);
-
+        catch_signals();
         enum exit_status status = bench_run(invocation, &result);
         if (status == EXIT_DONE)
                 (invocation_has(invocation, OPTION_JSON) ? bench_print_json : bench_print_text)(

@@ -1,7 +1,9 @@
-/* bench from outside: what it says when the pool or the daemon is not up to it. */
+/* bench from outside: what it says when the pool or the daemon is not up to it, and how it ends when it is told to. */
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -97,6 +99,38 @@ Test(bench, a_full_pool_is_said_to_be_full) {
         }
 }
 
+/* With so many clients, and then the daemon hangs; its CPUs are its own again when bench has ended. */
+static void interrupt(int64_t clients, int signal) {
+        struct scene scene;
+        struct running running;
+        cpu_set_t before, after;
+        open_stage(&scene);
+        cr_assert_eq(sched_getaffinity(scene.daemon, sizeof(before), &before), 0);
+        begin(&scene, "30", &running);
+        scene_await_figure(&scene, "clients", clients);
+        scene_freeze(&scene);
+        uint64_t told = now_ms();
+        cr_assert_eq(kill(-running.process, signal), 0);
+        cr_assert_eq(await_end(&running), 1, "%s", running.line);
+        /* Half of what it takes who waits for three requests first. */
+        cr_assert_lt(now_ms() - told, 7500);
+        cr_assert(strstr(running.line, "interrupted"), "%s", running.line);
+        cr_assert_eq(sched_getaffinity(scene.daemon, sizeof(after), &after), 0);
+        cr_assert(CPU_EQUAL(&before, &after));
+        scene_thaw(&scene);
+        scene_await_figure(&scene, "clients", 0);
+        cr_assert_eq(scene_figure(&scene, "held_bytes"), 0);
+        scene_close(&scene);
+}
+
+Test(bench, is_interrupted_also_while_the_daemon_hangs) {
+        interrupt(CLIENTS_OF_BENCH, SIGINT);
+}
+
+Test(bench, is_interrupted_also_while_its_children_wait) {
+        interrupt(CLIENTS_OF_BENCH + 1, SIGTERM);
+}
+
 Test(bench, a_hanging_daemon_is_unreachable) {
         struct scene scene;
         struct running running;
@@ -106,6 +140,23 @@ Test(bench, a_hanging_daemon_is_unreachable) {
         scene_freeze(&scene);
         cr_assert_eq(await_end(&running), 3, "%s", running.line);
         cr_assert(strstr(running.line, "unreachable"), "%s", running.line);
+        scene_thaw(&scene);
+        scene_await_figure(&scene, "clients", 0);
+        scene_close(&scene);
+}
+
+/* Why it failed stays the one thing that it says, whatever comes while it clears up. */
+Test(bench, is_interrupted_silently_when_it_has_said_why) {
+        struct scene scene;
+        struct running running;
+        open_stage(&scene);
+        begin(&scene, "30", &running);
+        scene_await_figure(&scene, "clients", CLIENTS_OF_BENCH);
+        scene_freeze(&scene);
+        struct pollfd said = {.fd = running.errors, .events = POLLIN};
+        cr_assert_eq(poll(&said, 1, PATIENCE_MS), 1);
+        kill(-running.process, SIGINT);
+        cr_assert_eq(await_end(&running), 3, "%s", running.line);
         scene_thaw(&scene);
         scene_await_figure(&scene, "clients", 0);
         scene_close(&scene);
