@@ -153,6 +153,9 @@ uint32_t pool_owner(struct pool *pool, struct block block, uint32_t *use);
 /* Whether a session holds a block, as its owner or further. It may change at any time by requests of the session's, and by gifts. */
 bool pool_session_holds(struct pool *pool, uint32_t session, struct block block);
 
+/* Whether a session has a further hold of a block: one that does not come of its being the owner. */
+bool pool_session_shares(struct pool *pool, uint32_t session, struct block block);
+
 /* By which name others know a block that has an owner, from here on. */
 void pool_name_block(struct pool *pool, struct block block, uint32_t use);
 
@@ -163,15 +166,23 @@ bool pool_unname_block(struct pool *pool, struct block block, uint32_t session);
  * record is not this session's. */
 int pool_take_back(struct pool *pool, uint32_t session, struct block block, bool *freed);
 
-/* Calls found for each block whose record is this session's and that others hold, too. With the session's lock held:
- * found may call pool_name_block alone. */
-void pool_each_shared(struct pool *pool, uint32_t session,
-        void (*found)(void *context, struct block block), void *context);
+/* Calls found for each block of which a session has a hold, as often as it has. With the session's lock held: found may call
+ * pool_name_block alone. */
+struct pool_held {
+        struct block block;
+        uint32_t use; /* as of pool_owner */
+        bool shared;  /* it is the owner, and others hold it, too */
+};
+void pool_each_held(struct pool *pool, uint32_t session,
+        void (*found)(void *context, const struct pool_held *held), void *context);
 
 /* ---- Sharing ---- */
 
 /* One more hold for this session on a live block. -EINVAL, -ESTALE as above; -ENOSPC: the hold table is full. */
 int pool_attach(struct pool *pool, uint32_t session, struct block block);
+
+/* The same, if the block is still of this owner, 0 being nobody. -EAGAIN: it is not. */
+int pool_attach_of(struct pool *pool, uint32_t session, uint32_t owner, struct block block);
 
 /* Moves one hold from a session to another; all or none. -ENOENT: no such peer. */
 int pool_give_many(struct pool *pool, uint32_t session, const struct block *blocks, size_t count,

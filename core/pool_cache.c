@@ -23,6 +23,16 @@ bool pool_session_holds(struct pool *pool, uint32_t session, struct block block)
         return holds;
 }
 
+bool pool_session_shares(struct pool *pool, uint32_t session, struct block block) {
+        struct ledger_record record;
+        spinlock_lock(stripe_of(pool, block.page));
+        bool shares = block_state(pool, block, &record) == 0 &&
+                      (index_find_locked(pool, session, block.page, false) ||
+                              index_find_locked(pool, session, block.page, true));
+        spinlock_unlock(stripe_of(pool, block.page));
+        return shares;
+}
+
 void pool_name_block(struct pool *pool, struct block block, uint32_t use) {
         struct ledger_record record;
         spinlock_lock(stripe_of(pool, block.page));
@@ -66,19 +76,33 @@ int pool_take_back(struct pool *pool, uint32_t session, struct block block, bool
         return 0;
 }
 
-void pool_each_shared(struct pool *pool, uint32_t session,
-        void (*found)(void *context, struct block block), void *context) {
-        spinlock_lock(&pool->holders[session].lock);
-        for (uint32_t at = pool->holders[session].first_lease; at; at = pool->leases[at - 1].next) {
-                uint64_t page = at - 1;
-                struct block block;
-                uint32_t owner;
-                spinlock_lock(stripe_of(pool, at - 1));
-                bool shared = pool->leases[at - 1].holds != 0 &&
-                              ledger_next_live(&pool->ledger, page + 1, &page, &block, &owner);
-                spinlock_unlock(stripe_of(pool, at - 1));
-                if (shared)
-                        found(context, block);
+/* What a session's list names lives, as its lock is held. */
+static void held_tell(struct pool *pool, uint32_t session, uint64_t page,
+        void (*found)(void *context, const struct pool_held *held), void *context) {
+        struct pool_held held;
+        struct ledger_record record;
+        uint32_t owner;
+        uint64_t at = page;
+        if (!ledger_next_live(&pool->ledger, page + 1, &at, &held.block, &owner))
+                return;
+        spinlock_lock(stripe_of(pool, (uint32_t)page));
+        bool lives = block_state(pool, held.block, &record) == 0;
+        if (lives) {
+                held.use = record.owner == OWNER_NONE ? record.use : pool->leases[page].use;
+                held.shared = record.owner == session && pool->leases[page].holds != 0;
         }
-        holder_unlock(&pool->holders[session]);
+        spinlock_unlock(stripe_of(pool, (uint32_t)page));
+        if (lives)
+                found(context, &held);
+}
+
+void pool_each_held(struct pool *pool, uint32_t session,
+        void (*found)(void *context, const struct pool_held *held), void *context) {
+        struct holder *holder = &pool->holders[session];
+        spinlock_lock(&holder->lock);
+        for (uint32_t at = holder->first_lease; at; at = pool->leases[at - 1].next)
+                held_tell(pool, session, at - 1, found, context);
+        for (uint32_t at = holder->first_hold; at; at = pool->links[at - 1].next)
+                held_tell(pool, session, pool->links[at - 1].page, found, context);
+        holder_unlock(holder);
 }

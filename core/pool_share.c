@@ -47,16 +47,27 @@ static int hold_charged_add_locked(
         return r == 0 ? hold_add_locked(pool, session, block, record) : r;
 }
 
-int pool_attach(struct pool *pool, uint32_t session, struct block block) {
+/* owner: NULL: whoever that is. */
+static int attach(struct pool *pool, uint32_t session, const uint32_t *owner, struct block block) {
         struct ledger_record record;
         spinlock_lock(&pool->holders[session].lock);
         spinlock_lock(stripe_of(pool, block.page));
         int r = block_state(pool, block, &record);
+        if (r == 0 && owner && record.owner != *owner)
+                r = -EAGAIN;
         if (r == 0)
                 r = hold_charged_add_locked(pool, session, block, record);
         spinlock_unlock(stripe_of(pool, block.page));
         holder_unlock(&pool->holders[session]);
         return r;
+}
+
+int pool_attach(struct pool *pool, uint32_t session, struct block block) {
+        return attach(pool, session, NULL, block);
+}
+
+int pool_attach_of(struct pool *pool, uint32_t session, uint32_t owner, struct block block) {
+        return attach(pool, session, &owner, block);
 }
 
 /* ---- Giving ---- */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cache_fetch.h"
+#include "core/ledger_word.h"
 #include "proto/cache_area.h"
 #include "served_pool.h"
 
@@ -163,11 +164,26 @@ struct adoption {
         struct cache_area *area;
 };
 
-/* Others hold it, too: it goes back by a request, and its name is known from here on. */
-static void mark_shared(void *context, struct block block) {
+/* What became the client's while its memory was away may be there by a name of before. What it counts is its own all the while. */
+static void end_outdated(void *context, const struct pool_held *held) {
         const struct adoption *adoption = context;
+        const struct block block = held->block;
         _Atomic uint64_t *word = cache_word(adoption->area, block.page);
         uint64_t seen = atomic_load(word);
+        while (cache_word_is_of(seen, block.generation, block.order) && !(seen & CACHE_COUNTED) &&
+                use_fold((uint32_t)(cache_word_name(seen) >> CACHE_USE_SHIFT)) != held->use &&
+                !atomic_compare_exchange_weak(word, &seen, 0))
+                continue;
+}
+
+/* Others hold it, too: it goes back by a request, and its name is known from here on. */
+static void mark_shared(void *context, const struct pool_held *held) {
+        const struct adoption *adoption = context;
+        const struct block block = held->block;
+        _Atomic uint64_t *word = cache_word(adoption->area, block.page);
+        uint64_t seen = atomic_load(word);
+        if (!held->shared)
+                return;
         do
                 if (!cache_word_is_of(seen, block.generation, block.order))
                         return;
@@ -202,8 +218,11 @@ static void slot_audit(
 static void area_audit(struct served_pool *served, uint32_t session) {
         struct presence *presence = &served->presence[session];
         struct adoption adoption = {served, presence->cache};
+        if (presence->held_unseen)
+                pool_each_held(served->pool, session, end_outdated, &adoption);
+        presence->held_unseen = false;
         if (!presence->cache_named || atomic_exchange(&presence->shared_unseen, false))
-                pool_each_shared(served->pool, session, mark_shared, &adoption);
+                pool_each_held(served->pool, session, mark_shared, &adoption);
         presence->cache_named = true;
         for (unsigned order = 0; order < CACHE_ORDERS; order++)
                 for (unsigned slot = 0; slot < CACHE_SLOTS; slot++)
@@ -278,7 +297,7 @@ void cache_close(struct served_pool *served, uint32_t session) {
         presence->cache = NULL;
         atomic_store(&presence->shared_unseen, false);
         atomic_store(&presence->cache_sought, false);
-        presence->cache_named = false;
+        presence->cache_named = presence->held_unseen = false;
         spinlock_unlock(&presence->cache_lock);
         if (!area)
                 return;

@@ -13,13 +13,25 @@
 #include "proto/cache_area.h"
 #include "served_pool.h"
 
+/* A use is told from any other of the same life by what is kept of it. */
+_Static_assert(CACHE_USE_MAX < 1u << OWNER_BITS, "uses fold alike");
+
+/* Where a client's memory says what it does with a block; NULL: it is not here, and is looked through for this block when it comes. */
+static _Atomic uint64_t *word_of_locked(struct presence *presence, struct block block) {
+        if (presence->cache)
+                return cache_word(presence->cache, block.page);
+        presence->held_unseen = true;
+        return NULL;
+}
+
 /* What a client's memory says of a block that it does not hold any more is over: it would be wrong when the block comes back by another
  * name. What it counts is not ours to change. Needs its cache lock, without which nothing is given to it. */
 static void word_end_locked(struct served_pool *served, uint32_t session, struct block block) {
-        struct cache_area *area = served->presence[session].cache;
-        if (!area || block.order >= CACHE_ORDERS)
+        _Atomic uint64_t *word = block.order < CACHE_ORDERS
+                                         ? word_of_locked(&served->presence[session], block)
+                                         : NULL;
+        if (!word)
                 return;
-        _Atomic uint64_t *word = cache_word(area, block.page);
         uint64_t seen = atomic_load(word);
         if (!cache_word_is_of(seen, block.generation, block.order) ||
                 pool_session_holds(served->pool, session, block))
@@ -113,12 +125,17 @@ static bool share_allows(const struct share *share, struct block block, uint64_t
         return share->owner == 0 || share_locked(share->served, share->owner, block, name);
 }
 
+/* Whose lock is held, or that there is nobody whose lock it could be, is still so when the hold is added. */
 int cache_attach(struct served_pool *served, uint32_t session, struct block block, uint64_t name) {
+        int error;
         word_end(served, session, block);
-        struct share share = share_begin(served, block);
-        int error = share_allows(&share, block, name) ? pool_attach(served->pool, session, block)
-                                                      : -ESTALE;
-        share_end(&share);
+        do {
+                struct share share = share_begin(served, block);
+                error = share_allows(&share, block, name)
+                                ? pool_attach_of(served->pool, session, share.owner, block)
+                                : -ESTALE;
+                share_end(&share);
+        } while (error == -EAGAIN);
         return error;
 }
 
@@ -143,27 +160,19 @@ int cache_publish(struct served_pool *served, uint32_t session, const char *key,
 
 /* ---- Release ---- */
 
-/* What a client asks to give up, by a name that it may have had before its memory knew of the gift, goes by requests from here on.
- * False: its memory says that another thread has returned it. Needs the cache lock. */
-static bool leave_locked(const struct presence *presence, struct block block) {
-        if (!presence->cache)
-                return true;
-        _Atomic uint64_t *word = cache_word(presence->cache, block.page);
-        uint64_t seen = atomic_load(word);
-        while (cache_word_is_of(seen, block.generation, block.order) && (seen & CACHE_GIFT)) {
-                uint64_t left = (seen & ~(CACHE_COUNTED | CACHE_GIFT)) | CACHE_SHARED;
-                if (!(seen & CACHE_IN_USE))
-                        return false;
-                if (atomic_compare_exchange_weak(word, &seen, left))
-                        return true;
-        }
-        return true;
+/* A client takes the mark off a gift before it asks to give that up. Where the mark is there, the client asked before it was, for a hold that
+ * it had then. False: it has none. Needs the cache lock. */
+static bool may_leave_locked(struct served_pool *served, uint32_t session, struct block block) {
+        const struct presence *presence = &served->presence[session];
+        uint64_t word = presence->cache ? atomic_load(cache_word(presence->cache, block.page)) : 0;
+        return !(word & CACHE_GIFT) || !cache_word_is_of(word, block.generation, block.order) ||
+               pool_session_shares(served->pool, session, block);
 }
 
-static int leave_all_locked(
-        const struct presence *presence, const struct block *blocks, size_t count, size_t *bad) {
+static int may_leave_all_locked(struct served_pool *served, uint32_t session,
+        const struct block *blocks, size_t count, size_t *bad) {
         for (size_t i = 0; i < count; i++)
-                if (!leave_locked(presence, blocks[i])) {
+                if (!may_leave_locked(served, session, blocks[i])) {
                         *bad = i;
                         return -ESTALE;
                 }
@@ -174,7 +183,7 @@ int cache_release(struct served_pool *served, uint32_t session, struct cache_ret
         struct presence *presence = &served->presence[session];
         uint64_t freed_pages = 0;
         spinlock_lock(&presence->cache_lock);
-        int error = leave_all_locked(presence, back->blocks, back->count, &back->bad);
+        int error = may_leave_all_locked(served, session, back->blocks, back->count, &back->bad);
         if (!error && back->count == 1)
                 error = pool_release(served->pool, session, back->blocks[0], &back->freed);
         else if (!error)
@@ -208,8 +217,7 @@ static void giving_unlock(const struct giving *giving) {
 }
 
 static _Atomic uint64_t *peer_word_locked(const struct giving *giving, struct block block) {
-        struct cache_area *area = giving->served->presence[giving->peer].cache;
-        return area ? cache_word(area, block.page) : NULL;
+        return word_of_locked(&giving->served->presence[giving->peer], block);
 }
 
 /* What it counts is not ours to change. */
@@ -268,7 +276,7 @@ int cache_give(
                 return pool_give_many(pool, session, gift->blocks, gift->count, gift->peer, bad);
         cache_find(served, gift->peer);
         giving_lock(&giving);
-        int error = leave_all_locked(&served->presence[session], gift->blocks, gift->count, bad);
+        int error = may_leave_all_locked(served, session, gift->blocks, gift->count, bad);
         for (size_t i = 0; i < gift->count && !error; i++)
                 announce_locked(&giving, gift->blocks[i]);
         if (!error)

@@ -27,6 +27,7 @@ struct presence {
         struct cache_area *cache; /* owned mapping; NULL: none; cache_lock */
         bool cache_named; /* what others hold of its blocks has the names from its cache; cache_lock */
         _Atomic bool cache_sought; /* where the client has not come back: it was looked for */
+        bool held_unseen;          /* it became a holder while it had no cache here; cache_lock */
         _Atomic bool
                 shared_unseen; /* a block of its got further holders while it had no cache here */
 };

@@ -16,8 +16,8 @@
  *
  * The word of a gift is written by the daemon: in use, shared, gift. Once the ledger has it and nobody else holds the range, the
  * daemon exchanges that for "in use, counted, gift", and the client may return it here like its own. A client that goes to the daemon
- * with a gift takes the mark off before, so of the two exchanges one fails; what the client asked before there was a mark, the daemon
- * takes off before it releases or gives the range. */
+ * with a gift takes the mark off before, so of the two exchanges one fails; what the client asked before there was a mark is not
+ * about the gift, and is refused unless the client has a further hold of the range. */
 #pragma once
 
 #include <stdalign.h>
@@ -72,7 +72,7 @@ static inline uint64_t cache_slot_pack(uint32_t page, uint32_t generation) {
 #define CACHE_SHARED      (UINT64_C(1) << 62)
 #define CACHE_COUNTED     (UINT64_C(1) << 61) /* the client's hold is in no other table of its */
 #define CACHE_GIFT        (UINT64_C(1) << 60) /* it is a gift: not one of area->counted */
-#define CACHE_USE_MAX     0x7fffffu
+#define CACHE_USE_MAX     0x1ffffu            /* as the ledger tells apart */
 #define CACHE_USE_SHIFT   32
 #define CACHE_ORDER_SHIFT 56
 

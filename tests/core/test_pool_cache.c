@@ -89,3 +89,65 @@ Test(pool_cache, a_dead_block_has_no_name_to_take) {
         cr_assert(freed);
         cr_assert_not(pool_unname_block(pool, block, bob));
 }
+
+Test(pool_cache, only_a_further_hold_is_a_share) {
+        struct block block = named_gift(3);
+        bool freed;
+        cr_assert_not(pool_session_shares(pool, bob, block));
+        cr_assert_eq(pool_attach(pool, bob, block), 0);
+        cr_assert(pool_session_shares(pool, bob, block));
+        cr_assert_not(pool_session_shares(pool, eve, block));
+        cr_assert_eq(pool_release(pool, bob, block, &freed), 0);
+        cr_assert_not(pool_session_shares(pool, bob, block), "the hold that it has is a gift");
+        cr_assert(pool_session_holds(pool, bob, block));
+}
+
+/* Whoever looked at the owner before meets the same one, or is told. */
+Test(pool_cache, an_attach_of_an_owner_meets_that_one) {
+        struct block block = fixture_granted(&fixture, ada, 2);
+        bool freed;
+        cr_assert_eq(pool_attach_of(pool, eve, bob, block), -EAGAIN);
+        cr_assert_eq(pool_attach_of(pool, eve, 0, block), -EAGAIN);
+        cr_assert_not(pool_session_holds(pool, eve, block));
+        cr_assert_eq(pool_attach_of(pool, eve, ada, block), 0);
+        cr_assert_eq(pool_release(pool, ada, block, &freed), 0);
+        cr_assert_eq(pool_attach_of(pool, bob, ada, block), -EAGAIN);
+        cr_assert_eq(pool_attach_of(pool, bob, 0, block), 0, "nobody owns it");
+        cr_assert_eq(pool_release(pool, eve, block, &freed), 0);
+        cr_assert_eq(pool_release(pool, bob, block, &freed), 0);
+        cr_assert(freed);
+        cr_assert_eq(pool_attach_of(pool, bob, 0, block), -ESTALE);
+}
+
+struct told {
+        unsigned count, shared;
+        uint32_t use;
+};
+
+static void tell(void *context, const struct pool_held *held) {
+        struct told *told = context;
+        told->count++;
+        told->shared += held->shared;
+        told->use = held->use;
+}
+
+static struct told told_of(uint32_t session) {
+        struct told told = {0};
+        pool_each_held(pool, session, tell, &told);
+        return told;
+}
+
+Test(pool_cache, each_hold_is_told_of) {
+        struct block block = named_gift(3);
+        fixture_granted(&fixture, eve, 0);
+        cr_assert_eq(told_of(ada).count, 0);
+        cr_assert_eq(told_of(bob).count, 1);
+        cr_assert_eq(told_of(bob).shared, 0);
+        cr_assert_eq(told_of(bob).use, 3);
+        cr_assert_eq(pool_attach(pool, eve, block), 0);
+        cr_assert_eq(told_of(bob).shared, 1);
+        struct told eves = told_of(eve);
+        cr_assert_eq(eves.count, 2);
+        cr_assert_eq(eves.shared, 0, "it owns what nobody else has");
+        cr_assert_eq(eves.use, 3, "the further hold comes last");
+}

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "client/cache_slot.h"
 #include "client/client.h"
@@ -89,6 +90,80 @@ Test(gifts_words, what_comes_can_be_returned_before_the_end_of_an_attach_is_read
         gift_returned(stage.receiver, &now);
         gift_returned(stage.observer, &now);
         outcome_await(stage.receiver, &outcome, 0);
+        gift_stage_close(&stage);
+}
+
+/* ---- Asked before the gift was there ---- */
+
+/* A daemon with one worker, which runs what was asked while it stood in the order in which it was asked; the receiver has a cache. */
+static void early_stage_open(struct gift_stage *stage) {
+        *stage = (struct gift_stage){0};
+        scene_open(&stage->scene);
+        scene_start(&stage->scene, "--size", GIFT_POOL, "--workers", "1", NULL);
+        struct buddyclient **clients[] = {
+                &stage->giver, &stage->receiver, &stage->third, &stage->observer};
+        for (size_t each = 0; each < 4; each++)
+                *clients[each] = client_caching_bytes(&stage->scene, each < 3 ? GIFT_CACHE : 0);
+        struct buddyclient_range range = gift_taken(stage->receiver, SCENE_PAGE);
+        gift_returned(stage->receiver, &range);
+}
+
+static void submit_gift(
+        struct gift_stage *stage, const struct buddyclient_range *range, struct outcome *outcome) {
+        uint32_t peer = buddyclient_id(stage->receiver);
+        cr_assert_eq(buddyclient_submit_give(stage->giver, range, peer, outcome_note, outcome), 0);
+        cr_assert_geq(buddyclient_dispatch(stage->giver), 0);
+}
+
+/* The name is the giver's of before: what the receiver asks with it is not about the gift. */
+static void an_outdated_call_leaves_a_gift_alone(bool give) {
+        struct gift_stage stage;
+        struct outcome gift = {0}, early = {0};
+        early_stage_open(&stage);
+        struct buddyclient_range old = gift_taken(stage.giver, SCENE_PAGE);
+        struct buddyclient_range now = gift_again(stage.giver, &old);
+        scene_freeze(&stage.scene);
+        submit_gift(&stage, &now, &gift);
+        cr_assert_eq(give ? buddyclient_submit_give(stage.receiver, &old,
+                                    buddyclient_id(stage.third), outcome_note, &early)
+                          : buddyclient_submit_release(stage.receiver, &old, outcome_note, &early),
+                0);
+        cr_assert_geq(buddyclient_dispatch(stage.receiver), 0);
+        scene_thaw(&stage.scene);
+        outcome_await(stage.giver, &gift, 0);
+        outcome_await(stage.receiver, &early, -ESTALE);
+        cr_assert(mark_holds(stage.receiver, &now, mark_of(&now)));
+        expect_name_over(&stage, stage.receiver, &old);
+        gift_returned(stage.receiver, &now);
+        gift_stage_close(&stage);
+}
+
+Test(gifts_words, a_release_that_was_asked_before_a_gift_is_not_of_the_gift) {
+        an_outdated_call_leaves_a_gift_alone(false);
+}
+
+Test(gifts_words, a_give_that_was_asked_before_a_gift_is_not_of_the_gift) {
+        an_outdated_call_leaves_a_gift_alone(true);
+}
+
+/* It is of the hold that the receiver had. */
+Test(gifts_words, a_release_that_was_asked_before_a_gift_is_of_the_hold_before) {
+        struct gift_stage stage;
+        struct outcome gift = {0}, early = {0};
+        early_stage_open(&stage);
+        struct buddyclient_range range = gift_taken(stage.giver, SCENE_PAGE);
+        range = gift_again(stage.giver, &range);
+        cr_assert_eq(buddyclient_attach(stage.receiver, &range), 0);
+        scene_freeze(&stage.scene);
+        submit_gift(&stage, &range, &gift);
+        cr_assert_eq(buddyclient_submit_release(stage.receiver, &range, outcome_note, &early), 0);
+        cr_assert_geq(buddyclient_dispatch(stage.receiver), 0);
+        scene_thaw(&stage.scene);
+        outcome_await(stage.giver, &gift, 0);
+        outcome_await(stage.receiver, &early, 0);
+        expect_held(stage.observer, SCENE_PAGE);
+        gift_returned(stage.receiver, &range);
+        expect_name_over(&stage, stage.receiver, &range);
         gift_stage_close(&stage);
 }
 
@@ -183,6 +258,39 @@ Test(gifts_words, what_a_kill_left_does_not_name_a_lookup) {
         left_by_a_kill(true);
 }
 
+/* A kill between a give and the end of the giver's word leaves the word. The next daemon may not look into the client; before that one comes
+ * back, the range does. */
+Test(gifts_words, what_came_while_the_memory_was_away_has_its_own_name) {
+        struct gift_stage stage = {0};
+        if (geteuid() != 0)
+                cr_skip_test("needs a daemon of another user");
+        scene_open(&stage.scene);
+        stage.scene.uid = 12345;
+        cr_assert_eq(chown(stage.scene.folder, 12345, 12345), 0);
+        scene_start(&stage.scene, "--size", GIFT_POOL, "--socket-mode", "0666", NULL);
+        stage.receiver = client_caching_bytes(&stage.scene, GIFT_CACHE);
+        stage.third = client_caching_bytes(&stage.scene, GIFT_CACHE);
+        struct buddyclient_range old = gift_taken(stage.receiver, SCENE_PAGE), now;
+        old = gift_again(stage.receiver, &old);
+        uint64_t left = cache_word_pack(old.generation, 0) | CACHE_IN_USE | CACHE_SHARED;
+        gift_handed(stage.receiver, &old, stage.third);
+        now = gift_again(stage.third, &old);
+        cr_assert_eq(atomic_load(word_of(stage.receiver, &old)), 0);
+        atomic_store(word_of(stage.receiver, &old), left);
+
+        scene_kill(&stage.scene);
+        scene_start(&stage.scene, "--size", GIFT_POOL, "--socket-mode", "0666", NULL);
+        gift_handed(stage.third, &now, stage.receiver);
+        expect_held(stage.receiver, SCENE_PAGE); /* it is back now */
+        cr_assert_eq(buddyclient_attach(stage.third, &old), -ESTALE);
+        gift_returned(stage.receiver, &now);
+        cr_assert_eq(buddyclient_release(stage.receiver, &old), -ESTALE);
+        expect_held(stage.third, 0);
+        buddyclient_destroy(stage.receiver);
+        buddyclient_destroy(stage.third);
+        scene_close(&stage.scene);
+}
+
 /* ---- Forged ---- */
 
 /* For blocks this long there are no slots: the receiver would write behind them. */
@@ -222,6 +330,26 @@ Test(gifts_words, gifts_keep_their_names_apart_up_to_the_last_use) {
                 gift_returned(stage.receiver, &range);
                 gift_stage_close(&stage);
         }
+}
+
+/* Others know a range by what the ledger has room for of its use. The giver's cache has one slot. */
+Test(gifts_words, names_that_others_know_are_told_apart_however_old) {
+        enum { USES = (1 << 17) - 1 }; /* two uses so far apart would look alike there */
+        struct gift_stage stage;
+        gift_stage_open_with(&stage, SCENE_PAGE, GIFT_CACHE);
+        struct buddyclient_range range = gift_taken(stage.giver, SCENE_PAGE);
+        range = gift_again(stage.giver, &range);
+        const struct buddyclient_range first = range;
+        for (unsigned uses = 0; uses < USES; uses++) {
+                cr_assert_eq(buddyclient_release(stage.giver, &range), 0);
+                cr_assert_eq(buddyclient_alloc(stage.giver, SCENE_PAGE, &range), 0);
+                cr_assert_eq(range.offset, first.offset);
+        }
+        cr_assert_eq(buddyclient_attach(stage.third, &range), 0);
+        cr_assert_eq(buddyclient_attach(stage.observer, &first), -ESTALE);
+        gift_returned(stage.third, &range);
+        gift_returned(stage.giver, &range);
+        gift_stage_close(&stage);
 }
 
 /* ---- Too long ---- */
