@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "harness.h"
+#include "outcome.h"
 #include "tests/client/stretch.h"
 
 TestSuite(death, .timeout = 60);
@@ -394,7 +394,7 @@ Test(death, sigterm_ends_the_waits_of_all) {
         struct buddyclient *client = NULL;
         scene_open(&scene);
         scene_start(&scene, "--size", "1M", NULL);
-        struct buddyclient *owner = client_new(&scene);
+        struct buddyclient *owner = client_with(&scene, 0, IMPATIENT_MS);
         cr_assert_eq(buddyclient_alloc(owner, MIB, &all), 0);
         cr_assert_eq(buddyclient_new(&client), 0);
         buddyclient_set_socket(client, scene.socket);
