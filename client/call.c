@@ -37,11 +37,16 @@ void call_set_deadline(struct call *call, int64_t now) {
                         from = call->wait_until;
                 int64_t left_ms = from == DEADLINE_NONE ? -1 : (from - now + 999999) / 1000000;
                 request->alloc.timeout_ms = left_ms;
-                request->alloc.waited_ms = (uint64_t)(now - call->made_at) / 1000000;
         }
         call->deadline = call->timeout_ms < 0 || from == DEADLINE_NONE
                                  ? DEADLINE_NONE
                                  : from + (call->timeout_ms > 0 ? call->timeout_ms : 1) * 1000000;
+}
+
+void call_set_place(struct call *call, int64_t now) {
+        struct request *request = call->request;
+        if (request->kind == REQUEST_ALLOC && request->alloc.wait)
+                request->alloc.waited_ms = (uint64_t)(now - call->made_at) / 1000000;
 }
 
 void call_begin(struct call *call, struct request *request) {

@@ -72,6 +72,10 @@ void call_begin(struct call *call, struct request *request);
 /* When this call's reply is overdue, if it is sent now. */
 void call_set_deadline(struct call *call, int64_t now);
 
+/* Its place in line, if it waits for memory, over a connection that was made again just now. One that was begun on this connection
+ * is behind all that came before it, however long it was on its way. */
+void call_set_place(struct call *call, int64_t now);
+
 /* A request's own list of ranges becomes what its batch still has. */
 void call_follow_batch(const struct call *call);
 

@@ -68,10 +68,13 @@ static void open_again(struct channel *channel) {
         channel->proven = channel->blocked = false;
         channel->opened_at = deadline_now();
         requeue(channel);
-        for (struct call *call = channel->queued.first; call; call = call->next)
+        for (struct call *call = channel->queued.first; call; call = call->next) {
                 call_set_deadline(call, channel->opened_at);
+                call_set_place(call, channel->opened_at);
+        }
         for (struct call *call = channel->pending.first; call; call = call->next) {
                 call_set_deadline(call, channel->opened_at);
+                call_set_place(call, channel->opened_at);
                 if (call->asleep)
                         pthread_cond_signal(&call->wake);
         }

@@ -1,6 +1,7 @@
 /* Submissions, kind by kind: what the callback is told, who is refused and how, what is copied, and which arguments are bad. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -368,6 +369,29 @@ Test(submit, alloc_wait) {
         cr_assert_eq(buddyclient_release(stage.client, &now.ranges[0]), 0);
         outcome_await(stage.client, &later, 0);
         stage_return(&stage, &later.ranges[0]);
+        stage_close(&stage);
+}
+
+/* The daemon finds two that wait at once, of which the second was on its way for longer. */
+Test(submit, waiters_are_in_line_in_the_order_in_which_they_are_sent) {
+        struct stage stage;
+        struct outcome first = {0}, second = {0};
+        stage_open(&stage);
+        struct buddyclient_range all = stage_grant(&stage, STAGE_BYTES);
+        scene_freeze(&stage.scene);
+        cr_assert_eq(buddyclient_submit_alloc_wait(stage.client, 1, -1, outcome_note, &first), 0);
+        cr_assert_eq(buddyclient_dispatch(stage.client), 0);
+        cr_assert_eq(buddyclient_submit_alloc_wait(stage.client, 1, -1, outcome_note, &second), 0);
+        poll(NULL, 0, 50);
+        cr_assert_eq(buddyclient_dispatch(stage.client), 0);
+        scene_thaw(&stage.scene);
+        await_waiters(stage.peer, 2);
+        stage_return(&stage, &all);
+        outcome_await(stage.client, &first, 0);
+        outcome_await(stage.client, &second, 0);
+        cr_assert_lt(first.turn, second.turn);
+        stage_return(&stage, &first.ranges[0]);
+        stage_return(&stage, &second.ranges[0]);
         stage_close(&stage);
 }
 
