@@ -10,6 +10,7 @@
 #include "dispatch.h"
 #include "proto/frame.h"
 #include "receive.h"
+#include "serving.h"
 #include "worker.h"
 
 #define DRAIN_BYTES_MAX      (1024u * 1024) /* of a dead client's last words */
@@ -170,6 +171,7 @@ void connection_take_turn(struct connection *connection) {
 /* Where others wait, too, it is only noted: it is their turn as well. */
 void connection_on_socket(struct poller_socket *socket, uint32_t events) {
         struct connection *connection = LINK_OWNER(socket, struct connection, socket);
+        guard_notice(&connection->worker->serving->guard);
         if (events & EPOLLOUT)
                 connection_send_waiting(connection);
         if ((events & EPOLLIN) && connection_listens(connection)) {

@@ -194,9 +194,11 @@ static int serving_accept(struct serving *serving, const struct server_start *st
         serving->guard = (struct guard){.pools = serving->pools,
                 .pool_count = serving->pool_count,
                 .users = &serving->users};
-        guard_init(&serving->guard, &serving->loop);
-        int error = acceptor_init(&serving->acceptor, &serving->loop, start->listen_fd,
-                &serving->users, &serving->guard);
+        int error = guard_init(&serving->guard, &serving->loop);
+        if (error)
+                return error;
+        error = acceptor_init(&serving->acceptor, &serving->loop, start->listen_fd, &serving->users,
+                &serving->guard);
         if (error) {
                 guard_deinit(&serving->guard);
                 return error;
@@ -219,13 +221,14 @@ static int serving_accept(struct serving *serving, const struct server_start *st
                 if (!stop_requested())
                         uv_run(&serving->loop, UV_RUN_DEFAULT);
         }
-        guard_deinit(&serving->guard);
+        guard_stop(&serving->guard);
         watchdog_stop(&serving->watchdog);
         for (size_t i = 0; i < serving->pool_count; i++)
                 trimmer_stop(&serving->trimmers[i]);
         acceptor_stop(&serving->acceptor);
         metrics_socket_stop(&serving->metrics_socket);
         serving_stop_workers(serving, started);
+        guard_deinit(&serving->guard);
         metrics_socket_deinit(&serving->metrics_socket);
         acceptor_deinit(&serving->acceptor);
         ration_end();

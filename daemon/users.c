@@ -123,13 +123,6 @@ void users_count(struct users *users, uint32_t uid, uint64_t *connections, uint6
         pthread_mutex_unlock(&users->lock);
 }
 
-bool users_are_there(struct users *users) {
-        pthread_mutex_lock(&users->lock);
-        bool there = users->connections > 0;
-        pthread_mutex_unlock(&users->lock);
-        return there;
-}
-
 bool users_have_left(struct users *users) {
         uint64_t bytes = atomic_load(&users->buffer_bytes);
         uint64_t bytes_peak = atomic_load(&users->buffers_peak);

@@ -50,9 +50,6 @@ bool users_buffer(
 /* What a uid has. */
 void users_count(struct users *users, uint32_t uid, uint64_t *connections, uint64_t *buffer_bytes);
 
-/* Whether anybody is connected. */
-bool users_are_there(struct users *users);
-
 /* A crowd has gone, or a flood run dry: the memory that it took is free, and more than is needed soon. Once for each. */
 bool users_have_left(struct users *users);
 

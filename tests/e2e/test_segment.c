@@ -67,6 +67,58 @@ Test(segment, a_cut_lazy_segment_is_taken_over) {
         a_cut_segment_is_taken_over("lazy");
 }
 
+/* Who holds something and calls nobody, also behind a restart, would fault. */
+Test(segment, a_cut_segment_is_put_back_while_nobody_asks) {
+        struct scene scene;
+        struct buddyclient_range range;
+        char path[300];
+        scene_open(&scene);
+        scene_start(&scene, "--size", "4M", "--backing", "posix-shm", NULL);
+        struct buddyclient *client = client_new(&scene);
+        cr_assert_eq(buddyclient_alloc(client, MIB, &range), 0);
+        cr_assert(scene_shm_find(&scene, 4 * MIB, path, sizeof path));
+        int segment = open(path, O_RDWR | O_CLOEXEC);
+        cr_assert_geq(segment, 0);
+        for (int round = 0; round < 3; round++) {
+                if (round == 1) {
+                        scene_kill(&scene);
+                        scene_start(&scene, "--size", "4M", "--backing", "posix-shm", NULL);
+                }
+                sleep(3); /* it has gone to sleep */
+                cr_assert_eq(ftruncate(segment, 0), 0);
+                uint64_t deadline = now_ms() + PATIENCE_MS;
+                while (length_of(segment) != (off_t)(4 * MIB))
+                        cr_assert_lt(now_ms(), deadline, "round %d: it stays cut", round);
+                memset(buddyclient_pointer(client, &range), 1, MIB);
+        }
+        cr_assert_eq(buddyclient_release(client, &range), 0);
+        buddyclient_destroy(client);
+        close(segment);
+        scene_close(&scene);
+}
+
+/* The kernel does not tell of them. */
+Test(segment, holes_in_a_memfd_are_filled_when_somebody_asks_again) {
+        struct scene scene;
+        struct wire wire;
+        scene_open(&scene);
+        scene_start(&scene, "--size", "4M", "--backing", "memfd", NULL);
+        wire_open(&wire, &scene);
+        wire_hello(&wire, &scene);
+        int segment = wire.descriptors[0];
+        struct buddyclient *client = client_new(&scene);
+        for (int round = 0; round < 2; round++) {
+                sleep(3); /* it has gone to sleep */
+                cr_assert_eq(
+                        fallocate(segment, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, MIB), 0);
+                stats_of(client);
+                await_resident(segment, 4 * MIB);
+        }
+        wire_close(&wire);
+        buddyclient_destroy(client);
+        scene_close(&scene);
+}
+
 /* Nobody was there to harm. */
 Test(segment, whoever_comes_finds_it_whole) {
         struct scene scene;
