@@ -66,6 +66,7 @@ bool cache_init(struct cache *cache, const struct cache_pool *pool, uint64_t bud
                 .page_shift = (unsigned)__builtin_ctzll(page_bytes),
                 .block_max_bytes = block_max(page_bytes, budget_bytes),
                 .budget_bytes = budget_bytes,
+                .keeper = pool->keeper,
         };
         memcpy(cache->area->token, pool->token, sizeof(cache->area->token));
         pthread_mutex_init(&cache->lock, NULL);
@@ -219,7 +220,7 @@ enum cache_release cache_put(
         unsigned order = cache_order(cache, range->length);
         uint64_t value = cache_slot_pack(cache_page(cache, range), (uint32_t)range->generation);
         if (putting->order != order)
-                *putting = (struct cache_putting){.order = order};
+                *putting = (struct cache_putting){.pulse = putting->pulse, .order = order};
         enum cache_release result = cache_fill(cache, putting, value);
         if (result == CACHE_BY_REQUEST)
                 range->generation = name_now(cache, range);
@@ -239,15 +240,17 @@ enum cache_release cache_release(
         if (range->offset >= cache->size_bytes)
                 return CACHE_BY_REQUEST;
         _Atomic uint64_t *word = cache_word_of(cache, range);
+        struct cache_putting putting = {.tried = 0};
         uint64_t seen;
         do { /* until nobody attaches to it, or returns it as well, in between */
                 seen = atomic_load_explicit(word, memory_order_acquire);
                 if (!cache_word_is_mine(cache, range, seen))
                         return refuse_release(cache, range);
-                if (!cache_pulse_is_open(cache_pulse_of(cache)))
+                putting.pulse = cache_pulse_of(cache);
+                if (!cache_pulse_is_open(putting.pulse))
                         return CACHE_BY_REQUEST;
         } while (!cache_claim(word, seen));
-        struct cache_putting putting = {.order = cache_word_order(seen)};
+        putting.order = cache_word_order(seen);
         enum cache_release result = cache_fill(cache, &putting,
                 cache_slot_pack(cache_page(cache, range), (uint32_t)range->generation));
         if (result <= CACHE_RELEASED_FULL)
@@ -256,6 +259,31 @@ enum cache_release cache_release(
                 *renamed = name_now(cache, range);
         cache_unclaim(cache, range);
         return result;
+}
+
+/* ---- What is not to be used ---- */
+
+/* Others have become holders of it under a daemon that met the cache late: of what a thread had claimed, and put there since, or of what had
+ * been taken out and not been used yet. Whoever emptied the slot has it, so it goes back once. */
+static void give_back(struct cache *cache, unsigned order, uint64_t value) {
+        const uint64_t flags = CACHE_COUNTED | CACHE_SHARED;
+        struct buddyclient_range range = {
+                .offset = (value >> 32) << cache->page_shift,
+                .length = UINT64_C(1) << (cache->page_shift + order),
+        };
+        uint64_t seen = atomic_load(cache_word_of(cache, &range));
+        if (!cache_word_is_of(seen, (uint32_t)value, order) ||
+                (seen & (CACHE_IN_USE | flags)) != flags || atomic_load(&cache->area->closed))
+                return;
+        range.generation = cache_word_name(seen);
+        cache_unclaim(cache, &range);
+        cache->keeper.give_back(cache->keeper.context, &range);
+}
+
+size_t cache_take_others(struct cache *cache, unsigned order, uint64_t value, size_t count,
+        struct buddyclient_range *out) {
+        give_back(cache, order, value);
+        return cache_take(cache, UINT64_C(1) << (cache->page_shift + order), count, out);
 }
 
 bool cache_leave(struct cache *cache, const struct buddyclient_range *range, uint64_t word) {
@@ -287,8 +315,8 @@ void cache_note_granted(struct cache *cache, struct buddyclient_range *range) {
 }
 
 bool cache_keep_spare(struct cache *cache, const struct buddyclient_range *range) {
-        struct cache_putting putting = {0};
-        if (!cache_may_count(cache, range) || !cache_is_open(cache))
+        struct cache_putting putting = {.pulse = cache_pulse_of(cache)};
+        if (!cache_may_count(cache, range) || !cache_pulse_is_open(putting.pulse))
                 return false;
         note(cache, range, 0);
         struct buddyclient_range spare = *range;

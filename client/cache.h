@@ -16,6 +16,13 @@ struct stream;
 struct stream_descriptors;
 struct cache_page;
 
+/* What it needs of its client. */
+struct cache_keeper {
+        void *context;
+        /* This range is in use again and goes back by a request: others may hold it, too. Nothing is waited for. */
+        void (*give_back)(void *context, struct buddyclient_range *range);
+};
+
 struct cache {
         struct cache_area *area; /* owned mapping; NULL: there is no cache */
         uint64_t area_bytes;
@@ -35,12 +42,14 @@ struct cache {
         bool refilling[CACHE_ORDERS];
         struct cache_page
                 *pages; /* of the daemons so far: a thread may still look at an old one; owned */
+        struct cache_keeper keeper;
 };
 
 /* Whose ranges it keeps. */
 struct cache_pool {
         uint64_t page_bytes, max_size_bytes;
         const uint8_t *token; /* of the session */
+        struct cache_keeper keeper;
 };
 
 /* Makes the memory. False: there will be no cache. */
@@ -80,7 +89,8 @@ enum cache_release {
 
 /* Puts a claimed range into a slot. If it does not stay there it is still claimed, under the name that *range has then. */
 struct cache_putting {
-        unsigned order; /* of the last range; 0 to begin with */
+        const struct cache_pulse *pulse; /* of before the claim; it was open */
+        unsigned order;                  /* of the last range; 0 to begin with */
         unsigned tried; /* so many of its slots are not empty: a batch goes over them once */
 };
 enum cache_release cache_put(
@@ -90,6 +100,11 @@ enum cache_release cache_put(
  * else it is left alone. */
 enum cache_release cache_release(
         struct cache *cache, const struct buddyclient_range *range, uint64_t *renamed);
+
+/* A value that was taken out of a slot is not to be used: if that is because others hold the range, too, it goes back. Goes on with
+ * cache_take (cache_slot.h). */
+__attribute__((cold)) size_t cache_take_others(struct cache *cache, unsigned order, uint64_t value,
+        size_t count, struct buddyclient_range *out);
 
 /* Whether ranges may be put in now. */
 bool cache_is_open(const struct cache *cache);

@@ -42,39 +42,33 @@ static inline bool cache_pulse_is_open(const struct cache_pulse *pulse) {
 
 /* ---- Taking ---- */
 
-/* The word of a range that came out of a slot becomes that of its next use; *name is that. Whoever emptied the slot is the only
- * one who changes the word: a plain store will do. */
-static inline bool cache_begin_use(
-        struct cache_area *area, uint64_t value, unsigned order, uint64_t *name) {
-        _Atomic uint64_t *word = cache_word(area, (uint32_t)(value >> 32));
+/* Empties a slot: what was in it is ours. False: nothing was. */
+static inline bool cache_empty_slot(_Atomic uint64_t *at, uint64_t *value) {
+        *value = atomic_load_explicit(at, memory_order_relaxed);
+        return *value != 0 && !(*value & CACHE_TAKEN_BACK) &&
+               atomic_compare_exchange_strong(at, value, 0);
+}
+
+/* The word of a range that came out of a slot becomes that of its next use. Whoever emptied the slot is the only one who changes the
+ * word: a plain store will do. False: it is not to be used. */
+static inline bool cache_use(struct cache *cache, unsigned order, unsigned slot, uint64_t value,
+        struct buddyclient_range *out) {
+        _Atomic uint64_t *word = cache_word(cache->area, (uint32_t)(value >> 32));
+        _Atomic uint64_t *hits = &cache->area->hits[order][slot];
+        if (atomic_load_explicit(&cache->area->closed, memory_order_relaxed))
+                return false;
         uint64_t seen = atomic_load_explicit(word, memory_order_acquire);
         if (!cache_word_is_of(seen, (uint32_t)value, order) ||
                 (seen & (CACHE_IN_USE | CACHE_SHARED | CACHE_COUNTED)) != CACHE_COUNTED)
                 return false;
         seen += UINT64_C(1) << CACHE_USE_SHIFT;
         atomic_store_explicit(word, seen | CACHE_IN_USE, memory_order_release);
-        *name = cache_word_name(seen);
-        return true;
-}
-
-static inline bool cache_take_slot(
-        struct cache *cache, unsigned order, unsigned slot, struct buddyclient_range *out) {
-        struct cache_area *area = cache->area;
-        _Atomic uint64_t *at = &area->slots[order][slot];
-        uint64_t value = atomic_load_explicit(at, memory_order_relaxed), name;
-        if (value == 0 || (value & CACHE_TAKEN_BACK) ||
-                !atomic_compare_exchange_strong(at, &value, 0))
-                return false;
-        if (atomic_load_explicit(&area->closed, memory_order_relaxed) ||
-                !cache_begin_use(area, value, order, &name))
-                return false;
-        _Atomic uint64_t *hits = &area->hits[order][slot];
         atomic_store_explicit(
                 hits, atomic_load_explicit(hits, memory_order_relaxed) + 1, memory_order_relaxed);
         *out = (struct buddyclient_range){
                 .offset = (value >> 32) << cache->page_shift,
                 .length = UINT64_C(1) << (cache->page_shift + order),
-                .generation = name,
+                .generation = cache_word_name(seen),
         };
         return true;
 }
@@ -87,11 +81,17 @@ static inline __attribute__((always_inline)) size_t cache_take(
         size_t taken = 0;
         if (!cache_pulse_beats(cache_pulse_of(cache)))
                 return 0;
-        for (unsigned i = 0; i < limit; i++)
-                if (cache_take_slot(cache, order, cache_slot_index((first + i) & (limit - 1)),
-                            &out[taken]) &&
-                        ++taken == count)
+        for (unsigned i = 0; i < limit; i++) {
+                unsigned slot = cache_slot_index((first + i) & (limit - 1));
+                uint64_t value;
+                if (!cache_empty_slot(&cache->area->slots[order][slot], &value))
+                        continue;
+                if (!cache_use(cache, order, slot, value, &out[taken]))
+                        return taken +
+                               cache_take_others(cache, order, value, count - taken, &out[taken]);
+                if (++taken == count)
                         break;
+        }
         return taken;
 }
 
@@ -114,10 +114,11 @@ static inline bool cache_claim(_Atomic uint64_t *word, uint64_t seen) {
         return atomic_compare_exchange_strong(word, &seen, seen & ~CACHE_IN_USE);
 }
 
-/* What is put while somebody begins to wait, or the session ends: either that one sees it in the slot, or we see him. */
-static inline bool cache_stays_put(
-        const struct cache *cache, _Atomic uint64_t *at, uint64_t value) {
-        const struct cache_pulse *pulse = cache_pulse_of(cache);
+/* What is put while somebody begins to wait, or the session ends: either that one sees it in the slot, or we see him. The pulse is
+ * the one of before the claim: if it still beats there was one daemon all the while, to which a claimed range had no name, so
+ * nobody else has become its holder. The next daemon may not have seen the claim. */
+static inline bool cache_stays_put(const struct cache *cache, const struct cache_pulse *pulse,
+        _Atomic uint64_t *at, uint64_t value) {
         /* Behind a sequentially consistent exchange. */
         bool open = cache_pulse_beats(pulse) && atomic_load(&pulse->pressure) == 0 &&
                     atomic_load(&cache->area->closed) == 0;
@@ -137,7 +138,7 @@ static inline __attribute__((always_inline)) enum cache_release cache_fill(
                 if (atomic_load_explicit(at, memory_order_relaxed) != 0 ||
                         !atomic_compare_exchange_strong(at, &empty, value))
                         continue;
-                if (!cache_stays_put(cache, at, value))
+                if (!cache_stays_put(cache, putting->pulse, at, value))
                         return CACHE_BY_REQUEST;
                 return putting->tried == limit ? CACHE_RELEASED_FULL : CACHE_RELEASED;
         }

@@ -296,6 +296,10 @@ void channel_empty_orders(struct channel *channel, uint32_t orders) {
         pthread_mutex_unlock(&channel->lock);
 }
 
+void channel_return_owed_now(struct channel *channel) {
+        channel_empty_orders(channel, 0);
+}
+
 void channel_return_owed(struct channel *channel, int64_t deadline) {
         return_emptied(channel, deadline);
         while (channel->late.owed && channel->state == CHANNEL_OPEN && !channel->sending) {

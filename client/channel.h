@@ -106,3 +106,6 @@ void channel_empty_orders(struct channel *channel, uint32_t orders);
 
 /* Returns ranges later, which a call could not: the table counts them until then. */
 void channel_owe(struct channel *channel, const struct batch *batch);
+
+/* Returns what is owed now, if that can be done at once. */
+void channel_return_owed_now(struct channel *channel);

@@ -7,6 +7,7 @@
 #include "client.h"
 #include "deadline.h"
 #include "dial.h"
+#include "giveback.h"
 #include "hello.h"
 #include "reopen.h"
 
@@ -60,7 +61,8 @@ static int open_cache(struct buddyclient *client, const struct hello_answer *ans
         uint64_t budget = answer->size_bytes / CACHE_POOL_PART;
         if (client->cache_bytes < budget)
                 budget = client->cache_bytes;
-        struct cache_pool pool = {answer->page_bytes, answer->max_size_bytes, answer->token};
+        struct cache_pool pool = {answer->page_bytes, answer->max_size_bytes, answer->token,
+                {client, giveback_shared}};
         int rc;
         if (client->read_only || !cache_init(&client->cache, &pool, budget)) {
                 rc = hello_confirm(stream, deadline);

@@ -149,6 +149,7 @@ struct sorting {
         struct buddyclient_range *mine, *rest; /* room for all in each */
         size_t mine_count, rest_count;
         bool open; /* the cache */
+        struct cache_putting putting;
 };
 
 static int sort_one(struct buddyclient *client, const struct buddyclient_range *range,
@@ -189,11 +190,10 @@ static bool put_one(struct buddyclient *client, struct buddyclient_range *range,
 
 /* What there is no room for is claimed no longer, and all that is left in rest. */
 static void put_all(struct buddyclient *client, struct sorting *sorting) {
-        struct cache_putting putting = {0};
         uint32_t full_orders = 0;
         sorting->rest_count = 0;
         for (size_t i = 0; i < sorting->mine_count; i++) {
-                if (put_one(client, &sorting->mine[i], &putting, &full_orders))
+                if (put_one(client, &sorting->mine[i], &sorting->putting, &full_orders))
                         continue;
                 cache_unclaim(&client->cache, &sorting->mine[i]);
                 sorting->rest[sorting->rest_count++] = sorting->mine[i];
@@ -204,7 +204,8 @@ static void put_all(struct buddyclient *client, struct sorting *sorting) {
 static int release_sorted(struct buddyclient *client, const struct buddyclient_range *ranges,
         size_t count, struct sorting *sorting) {
         int rc = 0;
-        sorting->open = cache_is_open(&client->cache);
+        sorting->putting.pulse = cache_pulse_of(&client->cache);
+        sorting->open = cache_pulse_is_open(sorting->putting.pulse);
         for (size_t i = 0; rc == 0 && i < count; i++)
                 rc = sort_one(client, &ranges[i], sorting);
         if (rc == 0 && sorting->rest_count > 0)
@@ -275,8 +276,16 @@ int buddyclient_release(struct buddyclient *client, const struct buddyclient_ran
         return rc == 0 ? release_by_requests(client, range, 1) : rc;
 }
 
-void giveback_unused(struct buddyclient *client, struct buddyclient_range *ranges, size_t count) {
+/* Without memory they stay held, which the table knows. */
+static void owe(struct buddyclient *client, const struct buddyclient_range *ranges, size_t count) {
         struct batch batch;
+        if (count == 0 || batch_init(&batch, client, ranges, count) < 0)
+                return;
+        channel_owe(&client->channel, &batch);
+        batch_deinit(&batch);
+}
+
+void giveback_unused(struct buddyclient *client, struct buddyclient_range *ranges, size_t count) {
         size_t left = 0;
         for (size_t i = 0; i < count; i++) {
                 struct buddyclient_range *range = &ranges[i];
@@ -285,9 +294,13 @@ void giveback_unused(struct buddyclient *client, struct buddyclient_range *range
                 if (result > CACHE_RELEASED_FULL && client_leave_cache(client, range) == 0)
                         ranges[left++] = *range;
         }
-        /* Without memory they stay held, which the table knows. */
-        if (left == 0 || batch_init(&batch, client, ranges, left) < 0)
+        owe(client, ranges, left);
+}
+
+void giveback_shared(void *context, struct buddyclient_range *range) {
+        struct buddyclient *client = context;
+        if (client_leave_cache(client, range) < 0)
                 return;
-        channel_owe(&client->channel, &batch);
-        batch_deinit(&batch);
+        owe(client, range, 1);
+        channel_return_owed_now(&client->channel);
 }

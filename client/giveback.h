@@ -22,5 +22,8 @@ void giveback_later(struct giveback *giveback, const struct call *call);
  * is owed to the daemon. Their names change. */
 void giveback_unused(struct buddyclient *client, struct buddyclient_range *ranges, size_t count);
 
+/* One that the cache gives up (cache_keeper), at once if the daemon can be told at once; context: the client. */
+void giveback_shared(void *context, struct buddyclient_range *range);
+
 /* Puts a range into the cache. 0; -ESTALE; 1: it goes by a request, under the name that it then has. */
 int giveback_cached(struct buddyclient *client, struct buddyclient_range *range);

@@ -49,6 +49,8 @@ static void crash(struct lossy *lossy) {
         lossy->next++;
         scene_kill(lossy->scene);
         scene_start(lossy->scene, "--size", lossy->size, NULL);
+        if (lossy->absent)
+                lossy->absent(lossy->context);
         hang_up(lossy);
 }
 

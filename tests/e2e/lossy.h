@@ -17,6 +17,9 @@ struct lossy {
         bool request;       /* the first loss is the request's: it never arrives */
         unsigned next;      /* loss */
         unsigned crashes;   /* so far */
+        void (*absent)(
+                void *context); /* runs when the next daemon is there and the client is not; may be NULL */
+        void *context;
 };
 
 void lossy_open(struct lossy *lossy, struct scene *scene, const char *size);
