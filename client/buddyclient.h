@@ -204,7 +204,8 @@ struct buddyclient_completion {
                 *ranges; /* granted, attached, looked up, or given: as the peer must name them */
 };
 
-/* Runs on the thread that dispatches, without any lock: it may submit, and make calls that wait; it may not dispatch or destroy. */
+/* Runs on the thread that dispatches, without any lock: it may submit, and make calls that wait; it may not dispatch or destroy.
+ * Where destroy runs it, all calls but those about the mapping are refused with -ENOTCONN. */
 typedef void (*buddyclient_callback)(
         struct buddyclient *client, const struct buddyclient_completion *completion, void *data);
 

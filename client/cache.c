@@ -19,7 +19,7 @@ struct cache_page {
         const struct cache_pulse *pulse; /* owned mapping */
 };
 
-/* Before the first daemon has sent its own: there is no daemon. */
+/* Before the first daemon has sent its own, and at the end: there is no daemon. */
 static const struct cache_pulse no_pulse;
 
 /* ---- The memory ---- */
@@ -84,6 +84,10 @@ void cache_deinit(struct cache *cache) {
         }
         close(cache->fd);
         *cache = (struct cache){.fd = -1};
+}
+
+void cache_shut(struct cache *cache) {
+        atomic_store_explicit(&cache->pulse, &no_pulse, memory_order_release);
 }
 
 /* ---- Handing it over ---- */

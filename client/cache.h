@@ -55,6 +55,8 @@ struct cache_pool {
 /* Makes the memory. False: there will be no cache. */
 bool cache_init(struct cache *cache, const struct cache_pool *pool, uint64_t budget_bytes);
 void cache_deinit(struct cache *cache);
+/* From here on nothing is taken or put. Nobody may be in a call. */
+void cache_shut(struct cache *cache);
 
 /* Hands the memory to the daemon, as the only exchange on a connection, under this id. 0; -EAGAIN: the daemon has no use for it
  * now; -EPROTO, -ENOTCONN. */

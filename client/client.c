@@ -239,6 +239,8 @@ void buddyclient_destroy(struct buddyclient *client) {
                 if (mine)
                         say_goodbye(client);
                 client->destroyed = true;
+                /* Also what a callback calls is refused where the daemon still serves the cache. */
+                cache_shut(&client->cache);
                 if (mine)
                         submit_end(client);
                 else

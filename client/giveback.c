@@ -124,9 +124,11 @@ static int release_otherwise(
         struct buddyclient *client, struct buddyclient_range *range, enum cache_release result) {
         struct cache *cache = &client->cache;
         unsigned order;
+        int rc;
         switch (result) {
         case CACHE_RELEASED_BEFORE:
-                return client_refuse_range(client, range, -ESTALE);
+                rc = client_usable(client);
+                return rc < 0 ? rc : client_refuse_range(client, range, -ESTALE);
         case CACHE_RELEASED_FULL:
                 order = cache_order(cache, range->length);
                 if (cache_keep(cache, order) > 1 && !cache_crowded(cache, order, NULL))
@@ -256,7 +258,10 @@ static __attribute__((noinline)) int release_one(struct buddyclient *client,
         const struct buddyclient_range *range, enum cache_release result, uint64_t name) {
         struct buddyclient_range named = {range->offset, range->length, name};
         int rc = release_otherwise(client, &named, result);
-        return rc <= 0 ? rc : release_by_requests(client, &named, 1);
+        if (rc <= 0)
+                return rc;
+        rc = client_usable(client);
+        return rc < 0 ? rc : release_by_requests(client, &named, 1);
 }
 
 int giveback_cached(struct buddyclient *client, struct buddyclient_range *range) {

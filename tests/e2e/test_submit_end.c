@@ -394,3 +394,70 @@ Test(submit_end, what_a_callback_of_destroy_submits_is_told_or_refused) {
         scene_thaw(&scene);
         scene_close(&scene);
 }
+
+/* ---- Calls from callbacks of destroy ---- */
+
+struct caller {
+        struct buddyclient_range held[2], stale;
+        unsigned runs;
+};
+
+static void expect_refused(struct buddyclient *client, int result, const char *call) {
+        cr_assert_eq(result, -ENOTCONN, "%s: %d", call, result);
+        cr_assert_str_not_empty(buddyclient_detail(client), "%s", call);
+}
+
+static void call_all(
+        struct buddyclient *client, const struct buddyclient_completion *completion, void *data) {
+        struct caller *caller = data;
+        struct buddyclient_range out[2];
+        cr_assert_eq(completion->result, -ENOTCONN);
+        expect_refused(client, buddyclient_alloc(client, 1, out), "alloc");
+        expect_refused(client, buddyclient_alloc_many(client, 1, 2, out), "alloc_many");
+        expect_refused(client, buddyclient_alloc_wait(client, 1, 0, out), "alloc_wait");
+        expect_refused(client, buddyclient_release(client, &caller->held[0]), "release");
+        expect_refused(client, buddyclient_release(client, &caller->held[0]), "release again");
+        expect_refused(client, buddyclient_release(client, &caller->stale), "a stale release");
+        expect_refused(client, buddyclient_release_many(client, caller->held, 2), "release_many");
+        expect_refused(client, buddyclient_attach(client, &caller->held[1]), "attach");
+        expect_refused(client, buddyclient_publish(client, "key", &caller->held[1]), "publish");
+        expect_refused(client, buddyclient_unpublish(client, "key"), "unpublish");
+        expect_refused(client, buddyclient_lookup(client, "key", out), "lookup");
+        uint32_t peer = buddyclient_id(client);
+        expect_refused(client, buddyclient_give(client, &caller->held[1], peer), "give");
+        expect_refused(client, buddyclient_find(client, "peer", &peer), "find");
+        struct buddyclient_stats stats = {.struct_size = sizeof stats};
+        expect_refused(client, buddyclient_stats(client, &stats), "stats");
+        expect_refused(client, buddyclient_fd(client), "fd");
+        expect_refused(client, buddyclient_dispatch(client), "dispatch");
+        struct outcome own = {0};
+        int result = buddyclient_submit_alloc(client, 1, outcome_note, &own);
+        expect_refused(client, result, "submit_alloc");
+        result = buddyclient_submit_release(client, &caller->held[1], outcome_note, &own);
+        expect_refused(client, result, "submit_release");
+        cr_assert_eq(own.runs, 0);
+        caller->runs++;
+}
+
+/* Also what would be served by the cache, which nobody has closed: the daemon stands. */
+Test(submit_end, every_call_in_a_callback_of_destroy_is_refused) {
+        struct scene scene;
+        struct caller caller = {.runs = 0};
+        struct buddyclient_range cached[20];
+        stage(&scene);
+        struct buddyclient *client = client_with(&scene, MIB, IMPATIENT_MS);
+        for (int each = 0; each < 20; each++)
+                cr_assert_eq(buddyclient_alloc(client, 1, &cached[each]), 0);
+        caller.held[0] = cached[0];
+        caller.held[1] = cached[1];
+        caller.stale = cached[2];
+        for (int each = 2; each < 20; each++)
+                cr_assert_eq(buddyclient_release(client, &cached[each]), 0);
+        scene_freeze(&scene);
+        cr_assert_eq(buddyclient_submit_alloc_wait(client, 4 * MIB, -1, call_all, &caller), 0);
+        cr_assert_geq(buddyclient_dispatch(client), 0);
+        buddyclient_destroy(client);
+        cr_assert_eq(caller.runs, 1);
+        scene_thaw(&scene);
+        scene_close(&scene);
+}
