@@ -355,3 +355,40 @@ double scene_daemon_cpu(const struct scene *scene) {
         cr_assert_eq(found, 2);
         return (double)(user + kernel) / (double)sysconf(_SC_CLK_TCK);
 }
+
+/* How often threads of the daemon have gone to sleep. */
+static unsigned long sleeps(const struct scene *scene) {
+        char path[300], line[256];
+        unsigned long sum = 0, count;
+        snprintf(path, sizeof path, "/proc/%d/task", (int)scene->daemon);
+        DIR *tasks = opendir(path);
+        cr_assert(tasks);
+        for (const struct dirent *task; (task = readdir(tasks));) {
+                snprintf(path, sizeof path, "/proc/%d/task/%.20s/status", (int)scene->daemon,
+                        task->d_name);
+                FILE *file = task->d_name[0] == '.' ? NULL : fopen(path, "re");
+                while (file && fgets(line, sizeof line, file))
+                        if (sscanf(line, "voluntary_ctxt_switches: %lu", &count) == 1)
+                                sum += count;
+                if (file)
+                        fclose(file);
+        }
+        closedir(tasks);
+        return sum;
+}
+
+/* By far longer than it is between two looks of a daemon that is awake. */
+#define IDLE_MS 2000
+
+void scene_await_idle(const struct scene *scene) {
+        uint64_t deadline = now_ms() + PATIENCE_MS, since = now_ms();
+        unsigned long count = sleeps(scene);
+        while (now_ms() < since + IDLE_MS) {
+                cr_assert_lt(now_ms(), deadline, "it wakes up again and again");
+                nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+                unsigned long now = sleeps(scene);
+                if (now != count)
+                        since = now_ms();
+                count = now;
+        }
+}

@@ -73,6 +73,8 @@ bool scene_shm_find(const struct scene *scene, uint64_t size, char *path, size_t
 size_t scene_daemon_fds(const struct scene *scene);
 uint64_t scene_daemon_resident(const struct scene *scene); /* bytes */
 double scene_daemon_cpu(const struct scene *scene);        /* seconds */
+/* Until no thread of the daemon has woken up for two seconds. */
+void scene_await_idle(const struct scene *scene);
 
 /* ---- Programs ---- */
 

@@ -84,7 +84,7 @@ Test(segment, a_cut_segment_is_put_back_while_nobody_asks) {
                         scene_kill(&scene);
                         scene_start(&scene, "--size", "4M", "--backing", "posix-shm", NULL);
                 }
-                sleep(3); /* it has gone to sleep */
+                scene_await_idle(&scene);
                 cr_assert_eq(ftruncate(segment, 0), 0);
                 uint64_t deadline = now_ms() + PATIENCE_MS;
                 while (length_of(segment) != (off_t)(4 * MIB))
@@ -108,7 +108,7 @@ Test(segment, holes_in_a_memfd_are_filled_when_somebody_asks_again) {
         int segment = wire.descriptors[0];
         struct buddyclient *client = client_new(&scene);
         for (int round = 0; round < 2; round++) {
-                sleep(3); /* it has gone to sleep */
+                scene_await_idle(&scene);
                 cr_assert_eq(
                         fallocate(segment, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, MIB), 0);
                 stats_of(client);
@@ -132,7 +132,7 @@ Test(segment, whoever_comes_finds_it_whole) {
                 if (round == 0)
                         wire_close(&wire);
                 scene_await_figure(&scene, "clients", 0);
-                sleep(2); /* it has gone to sleep */
+                scene_await_idle(&scene);
                 cr_assert_eq(ftruncate(segment, 0), 0);
                 struct buddyclient *client = client_new(&scene);
                 cr_assert_eq(length_of(segment), (off_t)(4 * MIB), "round %d", round);
