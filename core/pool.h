@@ -166,15 +166,14 @@ bool pool_unname_block(struct pool *pool, struct block block, uint32_t session);
  * record is not this session's. */
 int pool_take_back(struct pool *pool, uint32_t session, struct block block, bool *freed);
 
-/* Calls found for each block of which a session has a hold, as often as it has. With the session's lock held: found may call
- * pool_name_block alone. */
-struct pool_held {
-        struct block block;
-        uint32_t use; /* as of pool_owner */
-        bool shared;  /* it is the owner, and others hold it, too */
-};
-void pool_each_held(struct pool *pool, uint32_t session,
-        void (*found)(void *context, const struct pool_held *held), void *context);
+/* Calls found for each block of which a session has a hold, as often as it has, with the use that pool_owner tells. With the session's
+ * lock held: found may call pool_name_block alone. */
+typedef void pool_found(void *context, struct block block, uint32_t use);
+void pool_each_held(struct pool *pool, uint32_t session, pool_found *found, void *context);
+
+/* The same for those whose record is this session's and that others hold, too: a client's return is not to wait for a look at all
+ * that it holds. */
+void pool_each_shared(struct pool *pool, uint32_t session, pool_found *found, void *context);
 
 /* ---- Sharing ---- */
 

@@ -77,32 +77,38 @@ int pool_take_back(struct pool *pool, uint32_t session, struct block block, bool
 }
 
 /* What a session's list names lives, as its lock is held. */
-static void held_tell(struct pool *pool, uint32_t session, uint64_t page,
-        void (*found)(void *context, const struct pool_held *held), void *context) {
-        struct pool_held held;
-        struct ledger_record record;
-        uint32_t owner;
+static void found_tell(struct pool *pool, uint64_t page, pool_found *found, void *context) {
+        struct block block;
         uint64_t at = page;
-        if (!ledger_next_live(&pool->ledger, page + 1, &at, &held.block, &owner))
+        uint32_t owner, use;
+        if (!ledger_next_live(&pool->ledger, page + 1, &at, &block, &owner))
                 return;
-        spinlock_lock(stripe_of(pool, (uint32_t)page));
-        bool lives = block_state(pool, held.block, &record) == 0;
-        if (lives) {
-                held.use = record.owner == OWNER_NONE ? record.use : pool->leases[page].use;
-                held.shared = record.owner == session && pool->leases[page].holds != 0;
-        }
-        spinlock_unlock(stripe_of(pool, (uint32_t)page));
-        if (lives)
-                found(context, &held);
+        pool_owner(pool, block, &use);
+        found(context, block, use);
 }
 
-void pool_each_held(struct pool *pool, uint32_t session,
-        void (*found)(void *context, const struct pool_held *held), void *context) {
+static bool page_is_shared(struct pool *pool, uint32_t page) {
+        spinlock_lock(stripe_of(pool, page));
+        bool shared = pool->leases[page].holds != 0;
+        spinlock_unlock(stripe_of(pool, page));
+        return shared;
+}
+
+void pool_each_held(struct pool *pool, uint32_t session, pool_found *found, void *context) {
         struct holder *holder = &pool->holders[session];
         spinlock_lock(&holder->lock);
         for (uint32_t at = holder->first_lease; at; at = pool->leases[at - 1].next)
-                held_tell(pool, session, at - 1, found, context);
+                found_tell(pool, at - 1, found, context);
         for (uint32_t at = holder->first_hold; at; at = pool->links[at - 1].next)
-                held_tell(pool, session, pool->links[at - 1].page, found, context);
+                found_tell(pool, pool->links[at - 1].page, found, context);
+        holder_unlock(holder);
+}
+
+void pool_each_shared(struct pool *pool, uint32_t session, pool_found *found, void *context) {
+        struct holder *holder = &pool->holders[session];
+        spinlock_lock(&holder->lock);
+        for (uint32_t at = holder->first_lease; at; at = pool->leases[at - 1].next)
+                if (page_is_shared(pool, at - 1))
+                        found_tell(pool, at - 1, found, context);
         holder_unlock(holder);
 }

@@ -165,25 +165,22 @@ struct adoption {
 };
 
 /* What became the client's while its memory was away may be there by a name of before. What it counts is its own all the while. */
-static void end_outdated(void *context, const struct pool_held *held) {
+static void end_outdated(void *context, struct block block, uint32_t use) {
         const struct adoption *adoption = context;
-        const struct block block = held->block;
         _Atomic uint64_t *word = cache_word(adoption->area, block.page);
         uint64_t seen = atomic_load(word);
         while (cache_word_is_of(seen, block.generation, block.order) && !(seen & CACHE_COUNTED) &&
-                use_fold((uint32_t)(cache_word_name(seen) >> CACHE_USE_SHIFT)) != held->use &&
+                use_fold((uint32_t)(cache_word_name(seen) >> CACHE_USE_SHIFT)) != use &&
                 !atomic_compare_exchange_weak(word, &seen, 0))
                 continue;
 }
 
 /* Others hold it, too: it goes back by a request, and its name is known from here on. */
-static void mark_shared(void *context, const struct pool_held *held) {
+static void mark_shared(void *context, struct block block, uint32_t known) {
         const struct adoption *adoption = context;
-        const struct block block = held->block;
         _Atomic uint64_t *word = cache_word(adoption->area, block.page);
         uint64_t seen = atomic_load(word);
-        if (!held->shared)
-                return;
+        (void)known; /* what its owner's memory says is later */
         do
                 if (!cache_word_is_of(seen, block.generation, block.order))
                         return;
@@ -222,7 +219,7 @@ static void area_audit(struct served_pool *served, uint32_t session) {
                 pool_each_held(served->pool, session, end_outdated, &adoption);
         presence->held_unseen = false;
         if (!presence->cache_named || atomic_exchange(&presence->shared_unseen, false))
-                pool_each_held(served->pool, session, mark_shared, &adoption);
+                pool_each_shared(served->pool, session, mark_shared, &adoption);
         presence->cache_named = true;
         for (unsigned order = 0; order < CACHE_ORDERS; order++)
                 for (unsigned slot = 0; slot < CACHE_SLOTS; slot++)
