@@ -27,22 +27,30 @@ static void guard_on_change(uv_poll_t *changed, int status, int events) {
         guard_wake(changed->data);
 }
 
-/* Of those so far. */
-static void guard_skip_changes(const struct guard *guard) {
+/* Whether there were any; they are not told again. */
+static bool guard_take_changes(const struct guard *guard) {
         char events[4096];
-        while (read(guard->changes_fd, events, sizeof(events)) > 0)
-                continue;
+        bool any = false;
+        while (guard->changes_fd >= 0 && read(guard->changes_fd, events, sizeof(events)) > 0)
+                any = true;
+        return any;
+}
+
+static bool guard_watch_segment(const struct guard *guard, const struct store *store) {
+        char path[64];
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", store->segment_fd);
+        return inotify_add_watch(guard->changes_fd, path, IN_MODIFY) >= 0;
 }
 
 static int guard_watch(struct guard *guard, uv_loop_t *loop) {
-        char path[64];
         guard->changes_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+        for (size_t i = 0; i < guard->pool_count; i++) {
+                const struct store *store = guard->pools[i].store;
+                guard->blind |= store->settings.backing == BACKING_POSIX_SHM &&
+                                !guard_watch_segment(guard, store);
+        }
         if (guard->changes_fd < 0)
                 return 0;
-        for (size_t i = 0; i < guard->pool_count; i++) {
-                snprintf(path, sizeof(path), "/proc/self/fd/%d", guard->pools[i].store->segment_fd);
-                inotify_add_watch(guard->changes_fd, path, IN_MODIFY);
-        }
         int error = uv_poll_init(loop, &guard->changed, guard->changes_fd);
         if (!error)
                 return 0;
@@ -53,6 +61,12 @@ static int guard_watch(struct guard *guard, uv_loop_t *loop) {
 
 /* ---- Asleep and awake ---- */
 
+static void guard_on_timer(uv_timer_t *timer);
+
+static void guard_set_timer(struct guard *guard) {
+        uv_timer_start(&guard->timer, guard_on_timer, GUARD_MS, GUARD_MS);
+}
+
 /* What changes behind the look wakes it again; so does once what the look itself has put back. */
 static void guard_sleep(struct guard *guard) {
         enum guard_state quiet = GUARD_QUIET;
@@ -61,7 +75,7 @@ static void guard_sleep(struct guard *guard) {
         uv_timer_stop(&guard->timer);
         if (guard->changes_fd < 0)
                 return;
-        guard_skip_changes(guard);
+        guard_take_changes(guard);
         guard_look(guard);
         uv_poll_start(&guard->changed, UV_READABLE, guard_on_change);
 }
@@ -69,18 +83,20 @@ static void guard_sleep(struct guard *guard) {
 static void guard_on_timer(uv_timer_t *timer) {
         struct guard *guard = timer->data;
         guard_look(guard);
-        if (atomic_exchange(&guard->state, GUARD_QUIET) == GUARD_QUIET)
+        if (atomic_exchange(&guard->state, GUARD_QUIET) == GUARD_QUIET && !guard->blind)
                 guard_sleep(guard);
 }
 
 void guard_wake(struct guard *guard) {
+        bool slept = !uv_is_active((uv_handle_t *)&guard->timer);
         atomic_store(&guard->state, GUARD_BUSY);
-        if (uv_is_active((uv_handle_t *)&guard->timer))
+        if (guard_take_changes(guard) || slept)
+                guard_look(guard);
+        if (!slept)
                 return;
         if (guard->changes_fd >= 0)
                 uv_poll_stop(&guard->changed);
-        guard_look(guard);
-        uv_timer_start(&guard->timer, guard_on_timer, GUARD_MS, GUARD_MS);
+        guard_set_timer(guard);
 }
 
 void guard_rouse(struct guard *guard) {
@@ -106,7 +122,10 @@ int guard_init(struct guard *guard, uv_loop_t *loop) {
         uv_timer_init(loop, &guard->timer);
         guard->timer.data = guard->asked.data = guard->changed.data = guard;
         atomic_init(&guard->state, GUARD_QUIET);
-        guard_sleep(guard);
+        if (guard->blind)
+                guard_set_timer(guard);
+        else
+                guard_sleep(guard);
         return 0;
 }
 

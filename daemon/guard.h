@@ -7,6 +7,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <uv.h>
 
@@ -15,15 +16,16 @@ struct users;
 
 enum guard_state {
         GUARD_ASLEEP,
-        GUARD_QUIET,
-        GUARD_BUSY
-}; /* quiet: nobody asked since it looked */
+        GUARD_QUIET, /* nobody asked since it looked */
+        GUARD_BUSY,
+};
 
 struct guard {
         uv_timer_t timer;
         uv_async_t asked;
         uv_poll_t changed;
-        int changes_fd; /* owned; -1: the kernel does not tell */
+        int changes_fd; /* owned; -1: the kernel tells of nothing */
+        bool blind;     /* not of a segment that can be cut: such a guard never sleeps */
         _Atomic(enum guard_state) state;
         struct served_pool *pools; /* the caller's */
         size_t pool_count;
@@ -33,7 +35,8 @@ struct guard {
 /* With its last three fields set. 0 or -errno. */
 int guard_init(struct guard *guard, uv_loop_t *loop);
 
-/* Somebody is about to be served: if it slept it looks at once, and from here on again. */
+/* Somebody is about to be served: it looks at once if it slept, or if the kernel has told of a change since it looked, and from
+ * here on again. */
 void guard_wake(struct guard *guard);
 
 void guard_rouse(struct guard *guard);

@@ -340,9 +340,7 @@ Test(flood, a_memfd_segment_is_sealed) {
         struct wire wire;
         scene_open(&scene);
         scene_start(&scene, "--size", "4M", "--backing", "memfd", NULL);
-        wire_open(&wire, &scene);
-        wire_hello(&wire, &scene);
-        int segment = wire.descriptors[0];
+        int segment = wire_segment(&wire, &scene);
         int seals = fcntl(segment, F_GET_SEALS);
         int wanted = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
         cr_assert_eq(seals & wanted, wanted, "seals are %#x", (unsigned)seals);

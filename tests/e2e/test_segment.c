@@ -36,9 +36,7 @@ static void a_cut_segment_is_taken_over(const char *commit) {
         struct buddyclient_range range;
         scene_open(&scene);
         scene_start(&scene, "--size", "4M", "--backing", "posix-shm", "--commit", commit, NULL);
-        wire_open(&wire, &scene);
-        wire_hello(&wire, &scene);
-        int segment = wire.descriptors[0];
+        int segment = wire_segment(&wire, &scene);
         struct buddyclient *client = client_new(&scene);
         cr_assert_eq(buddyclient_alloc(client, MIB, &range), 0);
         for (off_t length = 0; length <= (off_t)(8 * MIB); length += 8 * (off_t)MIB) {
@@ -103,9 +101,7 @@ Test(segment, holes_in_a_memfd_are_filled_when_somebody_asks_again) {
         struct wire wire;
         scene_open(&scene);
         scene_start(&scene, "--size", "4M", "--backing", "memfd", NULL);
-        wire_open(&wire, &scene);
-        wire_hello(&wire, &scene);
-        int segment = wire.descriptors[0];
+        int segment = wire_segment(&wire, &scene);
         struct buddyclient *client = client_new(&scene);
         for (int round = 0; round < 2; round++) {
                 scene_await_idle(&scene);
@@ -125,9 +121,7 @@ Test(segment, whoever_comes_finds_it_whole) {
         struct wire wire;
         scene_open(&scene);
         scene_start(&scene, "--size", "4M", "--backing", "posix-shm", NULL);
-        wire_open(&wire, &scene);
-        wire_hello(&wire, &scene);
-        int segment = dup(wire.descriptors[0]);
+        int segment = dup(wire_segment(&wire, &scene));
         for (int round = 0; round < 2; round++) {
                 if (round == 0)
                         wire_close(&wire);
@@ -142,15 +136,30 @@ Test(segment, whoever_comes_finds_it_whole) {
         scene_close(&scene);
 }
 
+/* The daemon is awake, and somebody comes before its next look. */
+Test(segment, whoever_comes_behind_a_cut_finds_it_whole) {
+        struct scene scene;
+        struct wire wire;
+        scene_open(&scene);
+        scene_start(&scene, "--size", "4M", "--backing", "posix-shm", NULL);
+        int segment = wire_segment(&wire, &scene);
+        for (int round = 0; round < 50; round++) {
+                cr_assert_eq(ftruncate(segment, 0), 0);
+                struct buddyclient *client = client_new(&scene);
+                cr_assert_eq(length_of(segment), (off_t)(4 * MIB), "round %d", round);
+                buddyclient_destroy(client);
+        }
+        wire_close(&wire);
+        scene_close(&scene);
+}
+
 static void a_cut_segment_is_put_back(const char *commit) {
         struct scene scene;
         struct wire wire;
         struct buddyclient_range range;
         scene_open(&scene);
         scene_start(&scene, "--size", "4M", "--backing", "posix-shm", "--commit", commit, NULL);
-        wire_open(&wire, &scene);
-        wire_hello(&wire, &scene);
-        int segment = wire.descriptors[0];
+        int segment = wire_segment(&wire, &scene);
         struct buddyclient *client = client_new(&scene);
         cr_assert_eq(buddyclient_alloc(client, MIB, &range), 0);
         for (off_t length = 0; length <= (off_t)(8 * MIB); length += 4 * (off_t)MIB) {
@@ -181,9 +190,7 @@ static void holes_are_filled(const char *backing) {
         struct wire wire;
         scene_open(&scene);
         scene_start(&scene, "--size", "4M", "--backing", backing, NULL);
-        wire_open(&wire, &scene);
-        wire_hello(&wire, &scene);
-        int segment = wire.descriptors[0];
+        int segment = wire_segment(&wire, &scene);
         cr_assert_eq(fallocate(segment, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, MIB), 0);
         cr_assert_eq(resident_of(segment), 3 * MIB);
         scene_await_line(&scene, "punched holes of 1 MiB");
@@ -203,9 +210,7 @@ static void vandal(const struct scene *scene, bool sealed) {
         char path[64];
         if (setgid(12345) != 0 || setuid(12345) != 0)
                 _exit(3);
-        wire_open(&wire, scene);
-        wire_hello(&wire, scene);
-        int segment = wire.descriptors[0];
+        int segment = wire_segment(&wire, scene);
         if (sealed && (ftruncate(segment, 0) == 0 || ftruncate(segment, 64 << 20) == 0))
                 _exit(4);
         if (sealed && fcntl(segment, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) == 0)

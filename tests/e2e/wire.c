@@ -139,6 +139,12 @@ struct reply_welcome wire_hello(struct wire *wire, const struct scene *scene) {
         return reply.welcome;
 }
 
+int wire_segment(struct wire *wire, const struct scene *scene) {
+        wire_open(wire, scene);
+        wire_hello(wire, scene);
+        return wire->descriptors[0];
+}
+
 void wire_expect_alive(struct wire *wire) {
         struct reply reply;
         uint64_t id = wire_request(wire, (struct request){.kind = REQUEST_PING});

@@ -36,6 +36,9 @@ void wire_expect_closed(struct wire *wire, int milliseconds);
 /* hello, and the welcome that must come. */
 struct reply_welcome wire_hello(struct wire *wire, const struct scene *scene);
 
+/* Opens, says hello, and returns the segment that came with the welcome. */
+int wire_segment(struct wire *wire, const struct scene *scene);
+
 /* A ping that must be answered. */
 void wire_expect_alive(struct wire *wire);
 
