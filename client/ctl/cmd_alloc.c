@@ -10,6 +10,9 @@
 #include "output.h"
 #include "quantity.h"
 
+/* What a lazy pool grants is reserved first, which takes its time. Who gave up on it would leave a hold that nobody knows of. */
+#define HOLD_TIMEOUT_MS 600000
+
 static void print_range(const struct message_range *range, bool as_json) {
         if (!as_json) {
                 printf("offset %" PRIu64 "  length %" PRIu64 "  generation %" PRIu64 "\n",
@@ -80,6 +83,7 @@ enum exit_status cmd_alloc(const struct invocation *invocation) {
         if (status != EXIT_DONE)
                 return status;
         struct message_range range = {0};
+        observer_set_timeout(&observer, HOLD_TIMEOUT_MS);
         status = hold(&observer, welcome.page_bytes, length, &range);
         if (status == EXIT_DONE)
                 status = tell(&observer, &range, invocation_has(invocation, OPTION_JSON));
