@@ -288,16 +288,18 @@ static void return_emptied(struct channel *channel, int64_t deadline) {
         }
 }
 
-void channel_empty_orders(struct channel *channel, uint32_t orders) {
+void channel_return_owed_now(struct channel *channel) {
         pthread_mutex_lock(&channel->lock);
-        channel->emptied_orders |= orders;
         channel_return_owed(channel, DEADLINE_PASSED);
         roles_hand_on(channel);
         pthread_mutex_unlock(&channel->lock);
 }
 
-void channel_return_owed_now(struct channel *channel) {
-        channel_empty_orders(channel, 0);
+void channel_empty_orders(struct channel *channel, uint32_t orders) {
+        pthread_mutex_lock(&channel->lock);
+        channel->emptied_orders |= orders;
+        pthread_mutex_unlock(&channel->lock);
+        channel_return_owed_now(channel);
 }
 
 void channel_return_owed(struct channel *channel, int64_t deadline) {

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/random.h>
@@ -202,6 +203,9 @@ REFUSED(int, eventfd, (unsigned value, int flags), (value, flags), EMFILE, -1)
 REFUSED(int, pipe, (int fds[2]), (fds), EMFILE, -1)
 REFUSED(int, dup, (int fd), (fd), EMFILE, -1)
 REFUSED(int, pidfd_open, (pid_t pid, unsigned flags), (pid, flags), EMFILE, -1)
+REFUSED(int, inotify_init1, (int flags), (flags), EMFILE, -1)
+REFUSED(int, inotify_add_watch, (int fd, const char *path, uint32_t events), (fd, path, events),
+        ENOSPC, -1)
 REFUSED(int, shm_open, (const char *name, int flags, mode_t mode), (name, flags, mode), EMFILE, -1)
 REFUSED(FILE *, fopen, (const char *restrict path, const char *restrict mode), (path, mode), EMFILE,
         NULL)
